@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where ring records come from. Real implementation: agent/capture/capture.h
+// (the only code that includes libbpf). Fake: tests/fakes/replay_source.h.
+#ifndef NODETRAIL_AGENT_CAPTURE_RECORD_SOURCE_H_
+#define NODETRAIL_AGENT_CAPTURE_RECORD_SOURCE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "nodetrail/abi/record.h"
+#include "nodetrail/base/status.h"
+
+namespace nodetrail::agent {
+
+// One record's bytes. Valid during the call only. Returns false to stop the
+// drain: the record was consumed, what follows stays in the rings.
+using RecordSink = std::function<bool(std::span<const std::byte> record)>;
+
+enum class HookState { kAttached, kFallback, kAbsent, kOff };
+
+struct HookCoverage {
+  std::string hook;    // "tp_btf/sched_process_exec"
+  std::string family;  // "tracepoint"
+  std::string domain;  // process, privilege, file, network
+  HookState state = HookState::kAbsent;
+  std::string why;     // "attached", or the cause and the errno name
+  std::vector<std::string> kinds;  // labels of event.v1.Kind it feeds
+};
+
+// Cumulative since the source was opened. Indexed by CPU.
+struct SourceCounters {
+  std::vector<nt_cpu_stats> cpus;
+};
+
+// Owner: the composition root. Thread: pipeline only.
+class RecordSource {
+ public:
+  virtual ~RecordSource() = default;
+
+  // Hands every record whose time is safely past to `sink`, in order of
+  // ktime_boot_ns over all CPUs (ties by CPU, then cpu_seq). A record younger
+  // than a small slack waits for the next call, so that a later record of
+  // another CPU can't overtake it; `everything` (at shutdown) hands those over
+  // too. Returns the number handed over. Never blocks.
+  virtual Result<size_t> Drain(const RecordSink& sink, bool everything) = 0;
+
+  virtual Result<SourceCounters> ReadCounters() = 0;
+
+  [[nodiscard]] virtual const std::vector<HookCoverage>& Coverage() const = 0;
+
+  // Marks a process as the product's own: its file and network acts are
+  // counted in nt_cpu_stats.self[cls] instead of recorded. Until it exits.
+  virtual Status MarkSelf(uint32_t tgid, nt_self_class cls) = 0;
+};
+
+}  // namespace nodetrail::agent
+
+#endif  // NODETRAIL_AGENT_CAPTURE_RECORD_SOURCE_H_
