@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ship: takes sealed batches from the spool, sends them to the collector over
+// mutual TLS, and acknowledges in the spool what the collector made durable.
+// It keeps nothing of its own on disk: after any failure it starts again from
+// the oldest batch that the spool holds, and the collector knows duplicates.
+//
+// There is no way to ship without TLS. Certificates are read from their files
+// at each connection attempt, so a renewed one is taken without a restart.
+#ifndef NODETRAIL_AGENT_SHIP_SHIPPER_H_
+#define NODETRAIL_AGENT_SHIP_SHIPPER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "agent/ship/batch_source.h"
+#include "nodetrail/base/clock.h"
+#include "nodetrail/base/status.h"
+#include "nodetrail/config/v1/config.pb.h"
+
+namespace nodetrail::agent {
+
+enum class ShipState {
+  kIdle,        // not started, or stopped
+  kConnecting,  // trying, or waiting to try again
+  kConnected,   // Welcome received
+  kHalted,      // the collector refuses the oldest batch; it is kept, tried again each max_backoff_s
+};
+
+// "idle", "connecting", "connected", "halted".
+std::string_view ShipStateName(ShipState state);
+
+struct ShipStats {
+  ShipState state = ShipState::kIdle;
+  bool connected = false;  // state is kConnected
+  std::string endpoint;    // as configured
+  // One line: endpoint, cause, fix. Empty once connected and nothing is wrong.
+  std::string last_error;
+  uint64_t last_error_wall_ns = 0;
+  uint64_t attempts = 0;      // connections tried
+  uint64_t connects = 0;      // of them, those that got a Welcome
+  uint64_t sent_batches = 0;  // frames written, resent ones included
+  uint64_t sent_bytes = 0;
+  uint64_t acked_batches = 0;
+  uint64_t acked_bytes = 0;
+  uint64_t nacks_expected = 0;
+  uint64_t nacks_retry = 0;
+  uint64_t rejected = 0;     // Nacks REJECTED and EQUIVOCATION: each is an alarm
+  uint64_t bad_acks = 0;     // acknowledgements that fit nothing we sent
+  BatchPosition last_acked;  // epoch 0: none since start
+  uint64_t last_ack_wall_ns = 0;
+  uint64_t in_flight_batches = 0;
+  uint64_t in_flight_bytes = 0;
+  // When the oldest batch that waits for its acknowledgement was sealed; 0: none waits.
+  uint64_t oldest_unacked_wall_ns = 0;
+};
+
+struct ShipOptions {
+  config::v1::AgentConfig::Ship config;
+  std::string tenant;
+  std::string agent_id;
+  // Without Welcome, or with batches in flight and no acknowledgement for this
+  // long, the connection counts as a black hole and is dropped.
+  std::chrono::milliseconds welcome_timeout{10'000};
+  std::chrono::milliseconds ack_timeout{30'000};
+  // First step of the full-jitter exponential backoff; config.max_backoff_s caps it.
+  std::chrono::milliseconds initial_backoff{200};
+};
+
+// Owner: the agent's composition root. One thread of its own ("ship"); the
+// public methods may be called from any thread.
+class Shipper {
+ public:
+  // `source` and `clock` outlive the Shipper. Reads no file yet: a bad
+  // certificate is an error in Stats(), and shipping goes on trying.
+  Shipper(ShipOptions options, BatchSource* source, const Clock* clock);
+  ~Shipper();  // Stop(0)
+  Shipper(const Shipper&) = delete;
+  Shipper& operator=(const Shipper&) = delete;
+
+  void Start();
+  // The spool has something new. Cheap; from the pipeline thread after each append.
+  void Notify();
+  // Sends what is left until all is acknowledged or `timeout` is over, then
+  // ends the thread. OK if nothing was left; else DeadlineExceeded, and the
+  // spool keeps the rest. A second call returns the first one's result.
+  Status Stop(std::chrono::milliseconds timeout);
+
+  [[nodiscard]] ShipStats Stats() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace nodetrail::agent
+
+#endif  // NODETRAIL_AGENT_SHIP_SHIPPER_H_
