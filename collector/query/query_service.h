@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Role: answers readers (query.v1.Query). Search and Get read the index and
+// the bodies, Tail follows the log itself; nothing here writes.
+//
+// Access: the client certificate must carry exactly one URI SAN
+// spiffe://<domain>/t/<tenant>/r/<reader> of this collector's tenant. An
+// agent's certificate is refused with PERMISSION_DENIED.
+//
+// Threads: gRPC's. Every call is bounded: Search by its limit and deadline,
+// Tail by the number of streams (each holds a log position, never a queue).
+#ifndef NODETRAIL_COLLECTOR_QUERY_QUERY_SERVICE_H_
+#define NODETRAIL_COLLECTOR_QUERY_QUERY_SERVICE_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "collector/index/indexer.h"
+#include "nodetrail/base/clock.h"
+#include "nodetrail/query/v1/query.grpc.pb.h"
+
+namespace nodetrail::collector {
+
+class QueryService : public query::v1::Query::Service {
+ public:
+  struct Options {
+    Indexer* indexer = nullptr;    // outlives the service
+    const Clock* clock = nullptr;  // outlives the service
+    std::string trail_dir;
+    std::string tenant = "default";
+    std::string version;
+    unsigned max_tails = 64;  // concurrent Tail streams; more are RESOURCE_EXHAUSTED
+    // What only the collector knows of a StatusResponse: log_size, root,
+    // checkpoint_size, disk_free_bytes, quarantined, and of each agent
+    // `connected` and `rejected`. It may add agents that the index has not
+    // seen. Called after the index filled in its part. Any thread.
+    std::function<void(query::v1::StatusResponse*)> collector_status;
+  };
+
+  static std::unique_ptr<QueryService> Create(Options options);
+
+  // Ends Tail streams and long searches, so that the server can shut down.
+  // Any thread, idempotent.
+  virtual void Shutdown() = 0;
+
+ protected:
+  QueryService() = default;
+};
+
+}  // namespace nodetrail::collector
+
+#endif  // NODETRAIL_COLLECTOR_QUERY_QUERY_SERVICE_H_
