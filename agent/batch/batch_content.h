@@ -14,15 +14,17 @@ namespace nodetrail::agent {
 
 struct BatchContent {
   trail::v1::BatchType type = trail::v1::BATCH_TYPE_EVENTS;
-  std::string raw_body;                // serialised event.v1.EventBatch, <= 8 MiB
+  std::string raw_body;                   // serialised event.v1.EventBatch, <= 8 MiB
   std::array<uint8_t, 32> events_root{};  // RFC 6962 over the records, see EventBatch
   uint64_t event_count = 0;
   uint64_t first_event_seq = 1;
-  uint64_t last_event_seq = 0;         // first-1 if none
+  uint64_t last_event_seq = 0;  // first-1 if none
   uint64_t first_boot_ns = 0, last_boot_ns = 0;
   uint64_t first_wall_ns = 0, last_wall_ns = 0;
   bool critical_flush = false;
-  trail::v1::LossCounters losses;      // cumulative, this epoch
+  trail::v1::LossCounters losses;  // cumulative, this epoch
+  uint64_t clock_error_ns = 0;     // adjtimex maxerror when the batch was closed
+  bool clock_unsynced = false;
 };
 
 }  // namespace nodetrail::agent
