@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The agent's queue and its truth: what was appended here exists, what was
+// not does not. agent/spool/record_format.md specifies the bytes.
+#ifndef NODETRAIL_AGENT_SPOOL_SPOOL_H_
+#define NODETRAIL_AGENT_SPOOL_SPOOL_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/spool/file_ops.h"
+#include "nodetrail/base/status.h"
+#include "nodetrail/trail/leaf.h"
+
+namespace nodetrail::agent {
+
+struct SpoolOptions {
+  std::string dir;                  // created if missing, mode 0700
+  uint64_t max_bytes = 2ULL << 30;  // disk taken by segments
+  uint64_t segment_bytes = 16U << 20;
+  FileOps* ops = nullptr;  // null: SystemFileOps()
+};
+
+// What recovery met. Anything here but torn_bytes means that batches may be
+// lost for good: the agent declares it (agent.loss, stage "spool").
+struct SpoolRecovery {
+  trail::ChainHead head;         // last durable batch
+  uint64_t batches_pending = 0;  // not acknowledged
+  uint64_t torn_bytes = 0;       // an unfinished append, cut off
+  uint64_t rotten_ranges = 0;    // damaged bytes with good records after them
+  uint64_t rotten_bytes = 0;
+  uint64_t quarantined_files = 0;  // moved to quarantine/: unreadable or not a segment
+  // Batches missing between good ones: [from_seq, to_seq] of `epoch`.
+  struct Missing {
+    uint64_t epoch = 0;
+    uint64_t from_seq = 0;
+    uint64_t to_seq = 0;
+  };
+  std::vector<Missing> missing;
+  std::vector<std::string> messages;  // one line each, for the log
+};
+
+struct SpoolStats {
+  uint64_t bytes = 0;            // of segment files, allocated
+  uint64_t batches_pending = 0;  // appended, not acknowledged
+  uint64_t pending_bytes = 0;    // leaf + body of those
+  uint64_t oldest_wall_ns = 0;   // sealed_wall_ns of the oldest pending batch, 0: none
+  uint64_t appended = 0;         // since open
+  uint64_t acked = 0;            // since open
+  uint64_t append_errors = 0;
+  uint64_t full_refusals = 0;  // appends refused for want of room
+};
+
+struct SpooledBatch {
+  uint64_t lsn = 0;
+  uint64_t epoch = 0;
+  uint64_t seq = 0;
+  trail::Hash batch_hash{};
+  std::string leaf;
+  std::string body;
+  // Batches before this one are missing for good (rot): tell the collector.
+  bool after_hole = false;
+};
+
+// Append: pipeline thread. Next, Ack, Rewind: ship thread. Stats and head: any.
+class Spool {
+ public:
+  // Always opens, whatever lies in the directory: what can't be used is moved
+  // to quarantine/. An error only if the directory itself can't be made,
+  // read or locked (FailedPrecondition: another process has it).
+  static Result<std::unique_ptr<Spool>> Open(const SpoolOptions& options);
+  ~Spool();
+
+  [[nodiscard]] const SpoolRecovery& recovery() const;
+
+  // Makes the batch durable. On OK it exists. Otherwise it does not, with one
+  // exception that the code tells: ResourceExhausted (max_bytes or ENOSPC;
+  // stop draining, try the same content again later: it never left),
+  // Unavailable (I/O error in two files one after the other; same), DataLoss
+  // (the bytes may or may not be on disk: Sealer::Reopen). A failed fsync is
+  // never retried on its file: the same bytes go to a new segment first.
+  Status Append(const trail::SealedBatch& batch);
+
+  // The oldest unacknowledged batch that the cursor has not passed; waits up
+  // to `timeout` for one. Nothing: time ran out or Stop was called.
+  std::optional<SpooledBatch> Next(std::chrono::milliseconds timeout);
+  // Sets the cursor to the oldest unacknowledged batch (after a reconnect).
+  void Rewind();
+  // The receiver has everything up to and including this position durable:
+  // writes it down, then deletes whole segments below it. Positions already
+  // acknowledged are ignored; NotFound if it was never appended here.
+  Status Ack(uint64_t epoch, uint64_t seq);
+  // As Ack, if the position is here and its hash is `batch_hash`; after a
+  // Welcome. NotFound: not here (older than the spool, or never sent).
+  // FailedPrecondition: here with another hash; the caller raises the alarm.
+  Status ResumeAfter(uint64_t epoch, uint64_t seq, const trail::Hash& batch_hash);
+  // Wakes Next for good.
+  void Stop();
+
+  [[nodiscard]] trail::ChainHead head() const;
+  [[nodiscard]] SpoolStats stats() const;
+  // Position of the oldest unacknowledged batch; nothing: all acknowledged.
+  struct Position {
+    uint64_t epoch = 0;
+    uint64_t seq = 0;
+  };
+  [[nodiscard]] std::optional<Position> oldest_pending() const;
+
+ private:
+  struct Impl;
+  explicit Spool(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace nodetrail::agent
+
+#endif  // NODETRAIL_AGENT_SPOOL_SPOOL_H_
