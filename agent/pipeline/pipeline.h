@@ -39,6 +39,9 @@ struct Dependencies {
 
   std::string boot_id;                    // 36 characters
   event::v1::Host host;                   // see agent/enrich/host.h; goes into the first batch
+  // Sequence number of the first event: 1 in a new epoch, more where an epoch
+  // goes on after a restart (Sealer::next_event_seq).
+  uint64_t first_event_seq = 1;
   std::function<uint64_t()> spool_bytes;  // for the heartbeat; may be empty
 };
 
