@@ -35,6 +35,9 @@ struct HookCoverage {
 // Cumulative since the source was opened. Indexed by CPU.
 struct SourceCounters {
   std::vector<nt_cpu_stats> cpus;
+  // Times the kernel itself skipped a probe (it ran already on that CPU, or
+  // the bpf system call held it off): acts seen by nobody, of unknown kind.
+  uint64_t skipped_probes = 0;
 };
 
 // Owner: the composition root. Thread: pipeline only.
@@ -43,7 +46,9 @@ class RecordSource {
   virtual ~RecordSource() = default;
 
   // Hands every record whose time is safely past to `sink`, in order of
-  // ktime_boot_ns over all CPUs (ties by CPU, then cpu_seq). A record younger
+  // ktime_boot_ns over all CPUs (ties by CPU, then cpu_seq). Within one CPU the
+  // order is cpu_seq: a probe interrupted by another between taking its number
+  // and reading the clock may be a few ns out of time order. A record younger
   // than a small slack waits for the next call, so that a later record of
   // another CPU can't overtake it; `everything` (at shutdown) hands those over
   // too. Returns the number handed over. Never blocks.

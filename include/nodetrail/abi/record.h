@@ -132,12 +132,13 @@ struct nt_file {
 #define NT_FILE_DETACHED (1u << 3) /* path walk ended below the root: lazily unmounted or outside the root */
 
 /* Path tails are LEAF FIRST, each component NUL-terminated ("probe\0tmp\0"),
- * empty for "/". User strings are as read, without their NUL. */
+ * empty for "/". User strings are as read, without their NUL. A zero-length
+ * NT_TAIL_CGROUP is the root of its hierarchy. */
 enum nt_tail {
 	NT_TAIL_PATH = 1,        /* kernel walk: opened file, executable */
 	NT_TAIL_CWD = 2,         /* kernel walk */
 	NT_TAIL_USER_PATH = 3,   /* the caller's string */
-	NT_TAIL_BASE = 4,        /* kernel walk of the directory USER_PATH is relative to (cwd or dirfd); absent when it is absolute */
+	NT_TAIL_BASE = 4,        /* kernel walk of the directory USER_PATH is relative to (cwd or dirfd); absent when it is absolute, unless openat2 was given RESOLVE_IN_ROOT: then the name is taken below it */
 	NT_TAIL_USER_PATH2 = 5,  /* rename: new name */
 	NT_TAIL_BASE2 = 6,
 	NT_TAIL_ARGV = 7,        /* NUL-separated, from mm->arg_start */
@@ -196,9 +197,9 @@ enum nt_cred_cause {
 /* Emitted when credentials differ from before, or when the call failed. */
 struct nt_cred_change {
 	struct nt_cred old_cred; /* nt_task.cred is "after" */
-	nt_s64 ret;
+	nt_s64 ret;              /* setfsuid, setfsgid report no failure: -EPERM when the id asked for wasn't taken */
 	nt_u32 cause;
-	nt_u32 nargs;
+	nt_u32 nargs;            /* setgroups: 1, the number of groups; capset, exec: 0 */
 	nt_u32 args[3];
 	nt_u32 pad;
 };
@@ -237,10 +238,18 @@ struct nt_net {            /* NT_NET_* ; the task is the owner, not whoever ran 
 	nt_u32 inbound;        /* accepted socket */
 	nt_u32 nonblocking;
 	nt_u32 reset;          /* close: sk_err ECONNRESET */
+	nt_u32 addr_from_user; /* connect that failed before the first SYN: remote_* is the caller's sockaddr */
+};
+
+/* NT_CGROUP: the path (NT_TAIL_CGROUP) of one (hierarchy, id) of the task. */
+struct nt_cgroup {
+	nt_u64 id;             /* kernfs id: nt_task.cgroup_v2_id or cgroup_v1_id */
+	nt_u32 hierarchy;      /* 0: the default (v2) hierarchy */
 	nt_u32 pad;
 };
 
-/* One per CPU, in a per-CPU array; user space reads, the kernel only adds. */
+/* One per CPU, in an array indexed by CPU that user space maps: reading it is
+ * no system call. The kernel only adds. */
 enum nt_self_class {
 	NT_SELF_NONE = 0,
 	NT_SELF_AGENT = 1,
@@ -255,6 +264,7 @@ struct nt_cpu_stats {
 	nt_u64 lost_map[NT_TYPE_MAX];   /* no room in a map: the act was seen, its record impossible */
 	nt_u64 self[NT_SELF_MAX][NT_TYPE_MAX]; /* the product's own acts, withheld */
 	nt_u64 out_of_scope;
+	nt_u64 pad[6];                  /* to whole cache lines */
 };
 
 NT_STATIC_ASSERT(sizeof(struct nt_header) == 32, "nt_header is 32 bytes");
@@ -262,5 +272,6 @@ NT_STATIC_ASSERT(sizeof(struct nt_cred) == 88, "nt_cred");
 NT_STATIC_ASSERT(sizeof(struct nt_task) % 8 == 0, "nt_task is 8-aligned");
 NT_STATIC_ASSERT(sizeof(struct nt_file) == 48, "nt_file");
 NT_STATIC_ASSERT(sizeof(struct nt_tail_header) == 4, "nt_tail_header");
+NT_STATIC_ASSERT(sizeof(struct nt_cpu_stats) % 64 == 0, "nt_cpu_stats fills cache lines");
 
 #endif /* NODETRAIL_ABI_RECORD_H_ */

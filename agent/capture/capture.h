@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The probes in the kernel, opened: loaded, attached as far as this kernel
+// grants, their rings mapped. The only library that includes libbpf.
+#ifndef NODETRAIL_AGENT_CAPTURE_CAPTURE_H_
+#define NODETRAIL_AGENT_CAPTURE_CAPTURE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "agent/capture/record_source.h"
+#include "nodetrail/base/status.h"
+
+namespace nodetrail::agent {
+
+enum class CaptureScope {
+  kHost,         // every process
+  kProcessTree,  // root_pid, its descendants, and what they start
+};
+
+enum class SyscallHooks {
+  kAuto,        // kPerSyscall where the kernel grants it, else kSysExit
+  kPerSyscall,  // one classic tracepoint per audited system call; blind to 32-bit calls
+  kSysExit,     // tp_btf/sys_enter and sys_exit: taxes every system call, sees 32-bit calls
+};
+
+struct CaptureOptions {
+  // Per CPU; rounded up to a power of two and a page. 4 KiB to 256 MiB.
+  uint64_t ring_bytes_per_cpu = uint64_t{4} << 20;
+  CaptureScope scope = CaptureScope::kHost;
+  uint32_t root_pid = 0;  // kProcessTree: a live process, initial pid namespace
+  SyscallHooks syscall_hooks = SyscallHooks::kAuto;
+  // How long a record waits for an older one of another CPU. 0 to 1 s.
+  uint64_t slack_ns = 2'000'000;
+  // TCP sockets followed at once. Beyond: nt_cpu_stats.lost_map.
+  uint32_t max_sockets = 65536;
+};
+
+// "auto", "per_syscall", "sys_exit"; false if unknown.
+bool ParseSyscallHooks(const std::string& text, SyscallHooks* hooks);
+
+// Owner: the composition root. Thread: pipeline only. Destruction detaches
+// every probe. What the kernel refuses hook by hook is in Coverage(), not an
+// error; Open fails only where nothing useful would be seen.
+class Capture : public RecordSource {
+ public:
+  // Errors are one line with the cause and the fix. kPermissionDenied: lacks
+  // CAP_BPF and CAP_PERFMON. kFailedPrecondition: no BTF, kernel too old, no
+  // process or system call hook granted. kInvalidArgument: options out of
+  // range, root_pid not alive.
+  static Result<std::unique_ptr<Capture>> Open(const CaptureOptions& options);
+};
+
+// SHA-256 of the BPF object in this binary, 64 hex digits: what was loaded
+// into the kernel, stated in the trail.
+std::string BpfObjectSha256();
+
+}  // namespace nodetrail::agent
+
+#endif  // NODETRAIL_AGENT_CAPTURE_CAPTURE_H_
