@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nodetrail/base/version.h"
+
+namespace nodetrail {
+
+const char kVersion[] = NODETRAIL_VERSION;
+
+}  // namespace nodetrail
