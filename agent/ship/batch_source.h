@@ -5,13 +5,13 @@
 #ifndef NODETRAIL_AGENT_SHIP_BATCH_SOURCE_H_
 #define NODETRAIL_AGENT_SHIP_BATCH_SOURCE_H_
 
-#include <array>
 #include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "nodetrail/base/status.h"
+#include "nodetrail/trail/crypto.h"
 
 namespace nodetrail::agent {
 
@@ -19,31 +19,37 @@ namespace nodetrail::agent {
 struct BatchPosition {
   uint64_t epoch = 0;
   uint64_t seq = 0;
-  auto operator<=>(const BatchPosition&) const = default;
+  friend auto operator<=>(const BatchPosition&, const BatchPosition&) = default;
 };
 
 // A sealed batch as it lies in the spool; the bytes are sent verbatim.
-struct SpooledBatch {
+struct ShipBatch {
   BatchPosition position;
-  std::array<uint8_t, 32> batch_hash{};
+  trail::Hash batch_hash{};
   std::string leaf;
-  std::string body;  // stored bytes; empty if the batch has none
+  std::string body;         // stored bytes; empty if the batch has none
+  bool after_hole = false;  // the batches before it are missing for good
 };
 
 // Used by the ship thread alone; the implementation synchronises with the
-// thread that appends.
+// thread that appends. No call waits for a new batch.
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
 
-  // The first batch after `after`, in chain order; without `after` the oldest
-  // that is not acknowledged. nullopt: none yet. Only batches that are durable
-  // are returned. Never blocks on the appending thread for longer than a copy.
-  [[nodiscard]] virtual Result<std::optional<SpooledBatch>> Next(const std::optional<BatchPosition>& after) = 0;
-
+  // The oldest durable batch that is not acknowledged and that the cursor has
+  // not passed; nothing: none now.
+  [[nodiscard]] virtual std::optional<ShipBatch> Next() = 0;
+  // The cursor goes back to the oldest batch that is not acknowledged.
+  virtual void Rewind() = 0;
+  // Position of that batch; nothing: all are acknowledged.
+  [[nodiscard]] virtual std::optional<BatchPosition> Oldest() = 0;
   // `through` and all before it are safe at the collector: they may be
   // deleted. Durable when it returns OK.
-  [[nodiscard]] virtual Status Acknowledge(const BatchPosition& through) = 0;
+  [[nodiscard]] virtual Status Ack(const BatchPosition& through) = 0;
+  // As Ack, if the batch at `through` is here with this hash. NotFound: not
+  // here. FailedPrecondition: here with another hash.
+  [[nodiscard]] virtual Status ResumeAfter(const BatchPosition& through, const trail::Hash& batch_hash) = 0;
 };
 
 }  // namespace nodetrail::agent

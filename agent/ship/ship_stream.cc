@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/ship/ship_stream.h"
+
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <utility>
+
+#include "nodetrail/ingest/v1/ingest.grpc.pb.h"
+
+namespace nodetrail::agent {
+namespace {
+
+// Answers are small; a collector that sends more is not one of ours.
+constexpr int kMaxAnswerBytes = 64 * 1024;
+// Answers waiting for the ship thread; above it we stop reading.
+constexpr size_t kMaxQueuedEvents = 256;
+
+std::shared_ptr<grpc::Channel> MakeChannel(const ShipEndpoint& to, const TlsMaterial& tls) {
+  using grpc::experimental::IdentityKeyCertPair;
+  auto provider = std::make_shared<grpc::experimental::StaticDataCertificateProvider>(
+      tls.ca_pem, std::vector<IdentityKeyCertPair>{{tls.key_pem, tls.cert_pem}});
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(provider);
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
+  options.set_verify_server_certs(true);
+  options.set_certificate_verifier(std::make_shared<grpc::experimental::HostNameCertificateVerifier>());
+
+  grpc::ChannelArguments args;
+  if (!to.server_name.empty()) args.SetSslTargetNameOverride(to.server_name);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
+  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(to.connect_timeout.count()));
+  args.SetInt(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, kMaxAnswerBytes);
+  args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  // Each attempt is a connection of its own, with the certificates of now:
+  // none is shared or kept by gRPC. No proxy from the environment either.
+  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  args.SetServiceConfigJSON("{}");
+  args.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  return grpc::CreateCustomChannel(to.endpoint, grpc::experimental::TlsCredentials(options), args);
+}
+
+}  // namespace
+
+// A hold keeps the call alive while the ship thread may still write; it is
+// let go once reading has ended, and then gRPC says how the call ended.
+class ShipStream::Call final : public grpc::ClientBidiReactor<ingest::v1::ClientMessage, ingest::v1::ServerMessage> {
+ public:
+  Call(const ShipEndpoint& endpoint, const TlsMaterial& tls, std::function<void()> wake)
+      : wake_(std::move(wake)), channel_(MakeChannel(endpoint, tls)), stub_(ingest::v1::Ingest::NewStub(channel_)) {
+    stub_->async()->Stream(&context_, this);
+    AddHold();
+    StartRead(&incoming_);
+    StartCall();
+  }
+
+  bool Write(ingest::v1::ClientMessage message) {
+    const std::lock_guard lock(mutex_);
+    if (writing_ || released_ || half_closed_) return false;
+    outgoing_ = std::move(message);
+    writing_ = true;
+    StartWrite(&outgoing_);
+    return true;
+  }
+
+  void HalfClose() {
+    const std::lock_guard lock(mutex_);
+    if (released_ || half_closed_) return;
+    half_closed_ = true;
+    StartWritesDone();
+  }
+
+  std::vector<ShipEvent> Take() {
+    const std::lock_guard lock(mutex_);
+    std::vector<ShipEvent> events = std::exchange(events_, {});
+    if (paused_) {
+      paused_ = false;
+      StartRead(&incoming_);
+    }
+    return events;
+  }
+
+  void CancelAndWait() {
+    context_.TryCancel();
+    std::unique_lock lock(mutex_);
+    if (paused_) Release();  // no read is under way that would end
+    done_cv_.wait(lock, [this] { return done_; });
+  }
+
+  // The owner may destroy us once a later callback has set done_, so these
+  // touch nothing after the lock is gone: wake_ is called under it.
+  void OnReadDone(bool ok) override {
+    const std::lock_guard lock(mutex_);
+    if (!ok) {
+      Release();
+      return;
+    }
+    ShipEvent event;
+    event.message = std::move(incoming_);
+    incoming_ = {};
+    events_.push_back(std::move(event));
+    if (events_.size() < kMaxQueuedEvents) {
+      StartRead(&incoming_);
+    } else {
+      paused_ = true;
+    }
+    wake_();
+  }
+
+  void OnWriteDone(bool ok) override {
+    const std::lock_guard lock(mutex_);
+    writing_ = false;
+    outgoing_ = {};
+    if (!ok) return;  // the read ends too, and says why
+    ShipEvent event;
+    event.kind = ShipEvent::Kind::kWritten;
+    events_.push_back(std::move(event));
+    wake_();
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    const std::lock_guard lock(mutex_);
+    ShipEvent event;
+    event.kind = ShipEvent::Kind::kClosed;
+    event.status = status.ok() ? OkStatus() : Status(static_cast<Code>(status.error_code()), status.error_message());
+    events_.push_back(std::move(event));
+    done_ = true;
+    wake_();
+    done_cv_.notify_all();
+  }
+
+ private:
+  void Release() {
+    if (released_) return;
+    released_ = true;
+    paused_ = false;
+    RemoveHold();
+  }
+
+  std::function<void()> wake_;
+  grpc::ClientContext context_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<ingest::v1::Ingest::Stub> stub_;
+
+  std::mutex mutex_;
+  std::condition_variable done_cv_;
+  ingest::v1::ServerMessage incoming_;
+  ingest::v1::ClientMessage outgoing_;
+  std::vector<ShipEvent> events_;
+  bool writing_ = false;
+  bool half_closed_ = false;
+  bool paused_ = false;    // the queue is full, no read is under way
+  bool released_ = false;  // the hold is gone: nothing may be started any more
+  bool done_ = false;
+};
+
+ShipStream::ShipStream(const ShipEndpoint& endpoint, const TlsMaterial& tls, std::function<void()> wake)
+    : call_(std::make_unique<Call>(endpoint, tls, std::move(wake))) {}
+
+ShipStream::~ShipStream() { call_->CancelAndWait(); }
+
+bool ShipStream::Write(ingest::v1::ClientMessage message) { return call_->Write(std::move(message)); }
+
+void ShipStream::HalfClose() { call_->HalfClose(); }
+
+std::vector<ShipEvent> ShipStream::Take() { return call_->Take(); }
+
+}  // namespace nodetrail::agent
