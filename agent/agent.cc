@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/agent.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <thread>
+#include <utility>
+
+#include "agent/attribute/proc_reader.h"
+#include "agent/capture/capture.h"
+#include "agent/enrich/host.h"
+#include "agent/health/status_document.h"
+#include "agent/health/status_socket.h"
+#include "agent/pipeline/pipeline.h"
+#include "agent/seal/sealer.h"
+#include "agent/sealing_sink.h"
+#include "agent/ship/shipper.h"
+#include "agent/ship/spool_source.h"
+#include "agent/spool/spool.h"
+#include "nodetrail/base/log.h"
+#include "nodetrail/base/version.h"
+
+namespace nodetrail::agent {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr char kRatchetFdName[] = "nodetrail-ratchet";
+constexpr size_t kMaxProgramBytes = 512U << 20;
+// SIGTERM to exit is promised within 10 s: so long may the last batch wait for
+// room in the spool, and so long may shipping go on after that.
+constexpr milliseconds kStopDrain{4000};
+constexpr milliseconds kStopShip{3000};
+// The pipeline may be late by this before the watchdog is no longer fed.
+constexpr uint64_t kStalledNs = 10'000'000'000;
+
+// Over the executable and the probes inside it: which program wrote the trail.
+Result<trail::Hash> ProgramHash() {
+  NT_ASSIGN_OR_RETURN(const std::string exe, ReadFile("/proc/self/exe", kMaxProgramBytes));
+  return trail::Sha256Of({exe, BpfObjectSha256()});
+}
+
+Result<std::string> BootId() {
+  NT_ASSIGN_OR_RETURN(std::string id, ReadFile("/proc/sys/kernel/random/boot_id", 64));
+  while (!id.empty() && id.back() == '\n') id.pop_back();
+  if (id.size() != 36) return FailedPrecondition("/proc/sys/kernel/random/boot_id: not a UUID");
+  return id;
+}
+
+// The interval in which nobody observed this node: from the last durable batch
+// of the run before to now.
+std::optional<event::v1::AgentEvent> GapSince(const Sealer& sealer, const Clock& clock) {
+  const trail::ChainHead& last = sealer.previous();
+  if (!last.known) return std::nullopt;
+  event::v1::AgentEvent gap;
+  gap.set_clean(last.clean);
+  gap.set_reason(last.clean ? "the agent was stopped in order" : "the agent ended without an orderly stop");
+  gap.set_last_epoch(last.epoch);
+  gap.set_last_batch_seq(last.seq);
+  gap.set_last_batch_hash(std::string(last.batch_hash.begin(), last.batch_hash.end()));
+  gap.set_from_wall_ns(last.last_wall_ns);
+  gap.set_to_wall_ns(clock.WallNs());
+  gap.set_from_boot_ns(last.last_boot_ns);
+  gap.set_to_boot_ns(clock.BootNs());
+  return gap;
+}
+
+}  // namespace
+
+class Agent::Impl {
+ public:
+  explicit Impl(AgentOptions options) : options_(std::move(options)), config_(options_.config) {}
+
+  Failure Open();
+  Failure Run(int signal_fd);
+
+ private:
+  Status OpenSpool();
+  Status OpenSealer();
+  Status OpenCapture();
+  Status OpenPipeline();
+  void PipelineThread(const std::stop_token& stop);
+  // Ends the run from any thread; the first reason stays.
+  void Fail(ExitCode code, const Status& status);
+  void DeclareSpoolDamage();
+  void GiveKeyToServiceManager();
+  [[nodiscard]] std::string StatusDocument() const;
+  void FeedWatchdog();
+  Failure Shutdown();
+
+  AgentOptions options_;
+  const config::v1::AgentConfig& config_;
+  SystemClock clock_;
+  std::string boot_id_;
+  uint64_t started_boot_ns_ = 0;
+
+  // In the order of the pipeline; destroyed the other way round.
+  std::unique_ptr<Spool> spool_;
+  std::unique_ptr<Sealer> sealer_;
+  std::unique_ptr<Capture> capture_;
+  std::unique_ptr<ProcReader> proc_;
+  std::unique_ptr<NssNameResolver> names_;
+  std::unique_ptr<SpoolSource> spool_source_;
+  std::unique_ptr<Shipper> shipper_;
+  std::unique_ptr<SealingSink> sink_;
+  std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<StatusSocket> status_socket_;
+  int stored_key_fd_ = -1;
+  uint64_t slack_ns_ = 0;  // what the capture holds back
+
+  UniqueFd failed_event_;  // readable once Fail() was called
+  std::mutex failure_mutex_;
+  std::optional<Failure> failure_;  // guarded by failure_mutex_
+
+  // Boot time up to which every record has been handed over.
+  std::atomic<uint64_t> drained_to_boot_ns_{0};
+  std::atomic<uint64_t> last_tick_boot_ns_{0};
+  std::string stop_reason_;  // set before the pipeline thread is asked to stop
+  Status stop_status_;       // of Pipeline::Stop; read after the join
+};
+
+Status Agent::Impl::OpenSpool() {
+  SpoolOptions options;
+  options.dir = config_.state_dir() + "/spool";
+  options.max_bytes = config_.spool().max_bytes();
+  options.segment_bytes = config_.spool().segment_bytes();
+  NT_ASSIGN_OR_RETURN(spool_, Spool::Open(options));
+  for (const std::string& message : spool_->recovery().messages) log::Warn(message);
+  return OkStatus();
+}
+
+Status Agent::Impl::OpenSealer() {
+  SealerOptions options;
+  options.tenant = config_.tenant();
+  options.agent_id = config_.agent_id();
+  options.identity_cert_file = config_.identity().cert_file();
+  options.identity_key_file = config_.identity().key_file();
+  options.boot_id = boot_id_;
+  options.config_sha256 = options_.config_sha256;
+  NT_ASSIGN_OR_RETURN(options.program_sha256, ProgramHash());
+  options.spool_head = spool_->recovery().head;
+  options.zstd_level = config_.batch().zstd_level();
+  options.clock = &clock_;
+  for (InheritedFd& inherited : options_.inherited) {
+    if (inherited.name == kRatchetFdName) options.inherited_key = std::move(inherited.fd);
+  }
+  NT_ASSIGN_OR_RETURN(sealer_, Sealer::Open(std::move(options)));
+  return OkStatus();
+}
+
+Status Agent::Impl::OpenCapture() {
+  CaptureOptions options;
+  options.ring_bytes_per_cpu = config_.capture().ring_bytes_per_cpu();
+  NT_CHECK(ParseSyscallHooks(config_.capture().syscall_hooks(), &options.syscall_hooks));
+  if (config_.capture().scope().mode() == "process_tree") {
+    options.scope = CaptureScope::kProcessTree;
+    options.root_pid = config_.capture().scope().root_pid();
+  }
+  slack_ns_ = options.slack_ns;
+  NT_ASSIGN_OR_RETURN(capture_, Capture::Open(options));
+  return capture_->MarkSelf(static_cast<uint32_t>(::getpid()), NT_SELF_AGENT);
+}
+
+Status Agent::Impl::OpenPipeline() {
+  NT_ASSIGN_OR_RETURN(proc_, OpenProcReader("/proc"));
+  NT_ASSIGN_OR_RETURN(names_, NssNameResolver::Create());
+  spool_source_ = std::make_unique<SpoolSource>(spool_.get());
+  ShipOptions ship;
+  ship.config = config_.ship();
+  ship.tenant = config_.tenant();
+  ship.agent_id = config_.agent_id();
+  shipper_ = std::make_unique<Shipper>(std::move(ship), spool_source_.get(), &clock_);
+  sink_ = std::make_unique<SealingSink>(sealer_.get(), spool_.get(), &clock_, [this] {
+    shipper_->Notify();
+    GiveKeyToServiceManager();
+  });
+
+  Dependencies deps;
+  deps.source = capture_.get();
+  deps.clock = &clock_;
+  deps.proc = proc_.get();
+  deps.names = names_.get();
+  deps.sink = sink_.get();
+  deps.capture = config_.capture();
+  deps.batch = config_.batch();
+  deps.redact = config_.redact();
+  deps.boot_id = boot_id_;
+  deps.first_event_seq = sealer_->next_event_seq();
+  deps.host = ReadHost({config_.labels().begin(), config_.labels().end()}, kVersion);
+  deps.spool_bytes = [this] { return spool_->stats().pending_bytes; };
+  NT_ASSIGN_OR_RETURN(pipeline_, Pipeline::Create(std::move(deps)));
+  return OkStatus();
+}
+
+Failure Agent::Impl::Open() {
+  started_boot_ns_ = clock_.BootNs();
+  failed_event_.Reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!failed_event_.valid()) return {ExitCode::kInternal, ErrnoStatus(errno, "eventfd")};
+  Result<std::string> boot_id = BootId();
+  if (!boot_id.ok()) return {ExitCode::kKernelUnsupported, boot_id.status()};
+  boot_id_ = *boot_id;
+  if (Status s = OpenSpool(); !s.ok()) return {ExitCode::kStorage, s};
+  if (Status s = OpenSealer(); !s.ok()) return {ExitCode::kKeys, s};
+  if (Status s = OpenCapture(); !s.ok()) return {ExitCode::kKernelUnsupported, s};
+  if (Status s = OpenPipeline(); !s.ok()) return {ExitCode::kConfig, s};
+  Result<std::unique_ptr<StatusSocket>> socket = StatusSocket::Open(config_.status_socket());
+  if (!socket.ok()) return {ExitCode::kConfig, socket.status()};
+  status_socket_ = *std::move(socket);
+  return {};
+}
+
+void Agent::Impl::Fail(ExitCode code, const Status& status) {
+  const std::lock_guard lock(failure_mutex_);
+  if (failure_) return;
+  failure_ = Failure{code, status};
+  const uint64_t one = 1;
+  // An eventfd takes 8 bytes or nothing; nothing means that it is readable already.
+  if (::write(failed_event_.get(), &one, sizeof(one)) < 0) return;
+}
+
+// What recovery could not read was durable once and is gone: a loss like any other.
+void Agent::Impl::DeclareSpoolDamage() {
+  for (const SpoolRecovery::Missing& missing : spool_->recovery().missing) {
+    event::v1::AgentEvent loss;
+    loss.set_stage("spool");
+    loss.set_reason(fmt::format("batches {}..{} of epoch {} were damaged on disk before they were acknowledged",
+                                missing.from_seq, missing.to_seq, missing.epoch));
+    loss.set_last_epoch(missing.epoch);
+    loss.set_seq_from(missing.from_seq);
+    loss.set_seq_to(missing.to_seq);
+    loss.set_count(missing.to_seq - missing.from_seq + 1);
+    if (Status s = pipeline_->Report(event::v1::KIND_AGENT_LOSS, loss); !s.ok()) return Fail(ExitCode::kStorage, s);
+  }
+}
+
+// The descriptor is the same for the life of an epoch; its content follows.
+void Agent::Impl::GiveKeyToServiceManager() {
+  const int fd = sealer_->KeyFd();
+  if (fd == stored_key_fd_ || !ServiceNotifier::Present()) return;
+  if (stored_key_fd_ >= 0) ServiceNotifier::RemoveFds(kRatchetFdName).Ignore();
+  stored_key_fd_ = fd;
+  if (fd < 0) return;
+  if (Status s = ServiceNotifier::StoreFd(kRatchetFdName, fd); !s.ok()) {
+    log::Warn(fmt::format("the service manager does not keep the chain's key, a restart will begin a new epoch: {}",
+                          s.message()));
+  }
+}
+
+void Agent::Impl::PipelineThread(const std::stop_token& stop) {
+  StartInfo info;
+  info.reason = !sealer_->previous().known  ? "first start"
+                : sealer_->continued()      ? "restarted, the epoch goes on"
+                : sealer_->previous().clean ? "started"
+                                            : "started after an unclean end";
+  info.previous_clean = !sealer_->previous_unclean();
+  info.version = kVersion;
+  info.gap = GapSince(*sealer_, clock_);
+  if (Status s = pipeline_->Start(info); !s.ok()) return Fail(ExitCode::kStorage, s);
+  DeclareSpoolDamage();
+
+  const auto interval = milliseconds(config_.capture().drain_interval_ms());
+  auto next = std::chrono::steady_clock::now() + milliseconds(config_.capture().test_hold_ms());
+  while (!stop.stop_requested()) {
+    std::this_thread::sleep_until(next);
+    const uint64_t began = clock_.BootNs();
+    if (Status s = pipeline_->Tick(); !s.ok()) return Fail(ExitCode::kStorage, s);
+    last_tick_boot_ns_.store(clock_.BootNs(), std::memory_order_relaxed);
+    if (!sink_->refusing()) drained_to_boot_ns_.store(began - slack_ns_, std::memory_order_relaxed);
+    next = std::max(next + interval, std::chrono::steady_clock::now());
+  }
+  const auto give_up = std::chrono::steady_clock::now() + kStopDrain;
+  while (true) {
+    stop_status_ = pipeline_->Stop(stop_reason_);
+    const bool later = stop_status_.code() == Code::kResourceExhausted || stop_status_.code() == Code::kUnavailable;
+    if (!later || std::chrono::steady_clock::now() >= give_up) return;
+    std::this_thread::sleep_for(milliseconds(100));
+  }
+}
+
+std::string Agent::Impl::StatusDocument() const {
+  StatusFacts facts;
+  facts.config = &config_;
+  facts.coverage = &capture_->Coverage();
+  facts.pipeline = pipeline_->Stats();
+  facts.spool = spool_->stats();
+  facts.ship = shipper_->Stats();
+  facts.durable = sink_->Position();
+  facts.refusing = sink_->refusing();
+  facts.drained_to_boot_ns = drained_to_boot_ns_;
+  facts.now_wall_ns = clock_.WallNs();
+  facts.uptime_ns = clock_.BootNs() - started_boot_ns_;
+  return RenderStatus(facts);
+}
+
+void Agent::Impl::FeedWatchdog() {
+  const bool stalled = clock_.BootNs() - last_tick_boot_ns_.load(std::memory_order_relaxed) > kStalledNs;
+  if (stalled) {
+    log::Error("the pipeline has not turned for 10 s; the service manager's watchdog is no longer fed");
+    return;
+  }
+  ServiceNotifier::Watchdog().Ignore();
+  const PipelineStats stats = pipeline_->Stats();
+  ServiceNotifier::SetStatus(fmt::format("{} events, {} lost, {} batches wait for the collector", stats.events_total,
+                                         stats.lost_total, spool_->stats().batches_pending))
+      .Ignore();
+}
+
+Failure Agent::Impl::Run(int signal_fd) {
+  last_tick_boot_ns_ = clock_.BootNs() + uint64_t{config_.capture().test_hold_ms()} * 1'000'000;
+  shipper_->Start();
+  std::jthread pipeline([this](const std::stop_token& stop) { PipelineThread(stop); });
+  log::Info(fmt::format("observing {}; epoch {}; shipping to {}",
+                        config_.capture().scope().mode() == "process_tree"
+                            ? fmt::format("process {} and what it starts", config_.capture().scope().root_pid())
+                            : "the whole host",
+                        sealer_->epoch(), config_.ship().endpoint()));
+  ServiceNotifier::Ready("observing").Ignore();
+
+  const auto period = ServiceNotifier::WatchdogInterval().value_or(std::chrono::seconds(20)) / 2;
+  const int period_ms = static_cast<int>(std::chrono::duration_cast<milliseconds>(period).count());
+  auto next_feed = std::chrono::steady_clock::now();
+  bool running = true;
+  while (running) {
+    pollfd fds[3] = {{signal_fd, POLLIN, 0}, {failed_event_.get(), POLLIN, 0}, {status_socket_->fd(), POLLIN, 0}};
+    ::poll(fds, 3, period_ms);
+    if (fds[2].revents != 0) status_socket_->Answer(StatusDocument());
+    if (fds[1].revents != 0) {
+      stop_reason_ = "a stage failed";
+      running = false;
+    }
+    signalfd_siginfo received{};
+    if (fds[0].revents != 0 && ::read(signal_fd, &received, sizeof(received)) == sizeof(received)) {
+      if (received.ssi_signo == SIGHUP) {
+        log::Info("SIGHUP: certificates are read anew at each connection; for a new configuration restart the agent");
+      } else {
+        stop_reason_ =
+            fmt::format("signal {} from pid {}, uid {}", received.ssi_signo, received.ssi_pid, received.ssi_uid);
+        running = false;
+      }
+    }
+    if (std::chrono::steady_clock::now() >= next_feed) {
+      FeedWatchdog();
+      next_feed = std::chrono::steady_clock::now() + period;
+    }
+  }
+  log::Info(fmt::format("stopping: {}", stop_reason_));
+  ServiceNotifier::Stopping(stop_reason_).Ignore();
+  pipeline.request_stop();
+  pipeline.join();
+  return Shutdown();
+}
+
+Failure Agent::Impl::Shutdown() {
+  const Status shipped = shipper_->Stop(kStopShip);
+  if (!shipped.ok()) {
+    log::Warn(fmt::format("{} batches stay in the spool for the next start", spool_->stats().batches_pending));
+  }
+  {
+    const std::lock_guard lock(failure_mutex_);
+    if (failure_) return *failure_;
+  }
+  if (!stop_status_.ok()) return {ExitCode::kStorage, Annotate(stop_status_, "the last batch could not be stored")};
+  log::Info("stopped in order");
+  return {};
+}
+
+Agent::Agent(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Agent::~Agent() = default;
+
+std::unique_ptr<Agent> Agent::Create(AgentOptions options, Failure* failure) {
+  auto impl = std::make_unique<Impl>(std::move(options));
+  *failure = impl->Open();
+  if (!failure->status.ok()) return nullptr;
+  return std::unique_ptr<Agent>(new Agent(std::move(impl)));
+}
+
+Failure Agent::Run(int signal_fd) { return impl_->Run(signal_fd); }
+
+}  // namespace nodetrail::agent

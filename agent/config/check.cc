@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/config/check.h"
+
+#include <fmt/format.h>
+#include <re2/re2.h>
+
+#include <algorithm>
+#include <bit>
+#include <cctype>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace nodetrail::agent {
+namespace {
+
+constexpr size_t kMaxIdLength = 64;
+
+// What fits into a SPIFFE path segment and an event id.
+bool ValidId(std::string_view id) {
+  return !id.empty() && id.size() <= kMaxIdLength && std::all_of(id.begin(), id.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
+  });
+}
+
+constexpr std::string_view kIdRule = "1 to 64 letters, digits, '.', '_' or '-'";
+
+void CheckRedactRules(const config::v1::AgentConfig::Redact& redact, ConfigReport& report) {
+  std::set<std::string> seen;
+  for (int i = 0; i < redact.rules_size(); ++i) {
+    const auto& rule = redact.rules(i);
+    const std::string key = fmt::format("redact.rules[{}]", i);
+    if (!ValidId(rule.id())) report.Add(key + ".id", fmt::format("'{}' is no rule id; use {}", rule.id(), kIdRule));
+    if (!seen.insert(rule.id()).second) report.Add(key + ".id", fmt::format("'{}' is there twice", rule.id()));
+    const re2::RE2 pattern(rule.pattern(), re2::RE2::Quiet);
+    if (!pattern.ok()) {
+      report.Add(key + ".pattern", fmt::format("does not compile: {}; see the RE2 syntax", pattern.error()));
+    } else if (re2::RE2::FullMatch("", pattern)) {
+      report.Add(key + ".pattern", "matches the empty text, so it would redact everywhere; make it need a character");
+    }
+  }
+}
+
+}  // namespace
+
+void CheckConfig(const config::v1::AgentConfig& config, ConfigReport& report) {
+  if (!config.agent_id().empty() && !ValidId(config.agent_id())) {
+    report.Add("agent_id", fmt::format("'{}' is no agent id; use {}", config.agent_id(), kIdRule));
+  }
+  if (!ValidId(config.tenant()))
+    report.Add("tenant", fmt::format("'{}' is no tenant; use {}", config.tenant(), kIdRule));
+
+  const auto& capture = config.capture();
+  if (!std::has_single_bit(capture.ring_bytes_per_cpu())) {
+    report.Add("capture.ring_bytes_per_cpu",
+               fmt::format("{} is not a power of two; {} is the next one", capture.ring_bytes_per_cpu(),
+                           std::bit_ceil(capture.ring_bytes_per_cpu())));
+  }
+  if (capture.scope().mode() == "process_tree" && capture.scope().root_pid() == 0) {
+    report.Add("capture.scope.root_pid", "mode process_tree needs the pid of a live process");
+  }
+  if (capture.scope().mode() == "host" && capture.scope().root_pid() != 0) {
+    report.Add("capture.scope.root_pid", "is for mode process_tree; leave it out");
+  }
+
+  if (config.batch().critical_max_age_ms() > config.batch().max_age_ms()) {
+    report.Add("batch.critical_max_age_ms",
+               fmt::format("{} is more than max_age_ms, {}", config.batch().critical_max_age_ms(),
+                           config.batch().max_age_ms()));
+  }
+  // Two segments at least: the one that is written and the one that waits.
+  if (config.spool().max_bytes() < 2 * config.spool().segment_bytes()) {
+    report.Add("spool.max_bytes", fmt::format("{} holds fewer than two segments of {} bytes",
+                                              config.spool().max_bytes(), config.spool().segment_bytes()));
+  }
+  CheckRedactRules(config.redact(), report);
+}
+
+}  // namespace nodetrail::agent

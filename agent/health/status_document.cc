@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/health/status_document.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "nodetrail/base/version.h"
+
+namespace nodetrail::agent {
+namespace {
+
+using Json = nlohmann::json;
+
+// A collector may restart without anybody being called.
+constexpr uint64_t kPatienceNs = 60'000'000'000;
+
+const char* StateName(HookState state) {
+  switch (state) {
+    case HookState::kAttached: return "attached";
+    case HookState::kFallback: return "fallback";
+    case HookState::kAbsent: return "absent";
+    case HookState::kOff: return "off";
+  }
+  return "absent";
+}
+
+uint64_t UnackedAgeNs(const StatusFacts& f) {
+  const uint64_t oldest = f.spool.oldest_wall_ns;
+  return oldest == 0 || oldest > f.now_wall_ns ? 0 : f.now_wall_ns - oldest;
+}
+
+std::vector<std::string> Problems(const StatusFacts& f) {
+  std::vector<std::string> problems;
+  if (f.refusing || f.pipeline.backpressure) {
+    problems.push_back(
+        "the spool has no room: the rings are not emptied, and what they can't hold is lost and counted");
+  }
+  if (f.ship.state == ShipState::kHalted) {
+    problems.push_back(fmt::format("the collector refuses a batch: {}", f.ship.last_error));
+  } else if (!f.ship.connected && UnackedAgeNs(f) > kPatienceNs) {
+    problems.push_back(fmt::format("no collector for {} s: {}", UnackedAgeNs(f) / 1'000'000'000, f.ship.last_error));
+  }
+  for (const HookCoverage& hook : *f.coverage) {
+    if (hook.state == HookState::kAbsent) problems.push_back(fmt::format("hook {} is absent: {}", hook.hook, hook.why));
+  }
+  return problems;
+}
+
+}  // namespace
+
+std::string RenderStatus(const StatusFacts& f) {
+  Json hooks = Json::array();
+  for (const HookCoverage& hook : *f.coverage) {
+    hooks.push_back({{"hook", hook.hook},
+                     {"family", hook.family},
+                     {"domain", hook.domain},
+                     {"state", StateName(hook.state)},
+                     {"why", hook.why},
+                     {"kinds", hook.kinds}});
+  }
+  const auto& scope = f.config->capture().scope();
+  const std::vector<std::string> problems = Problems(f);
+  const Json document = {
+      {"agent_id", f.config->agent_id()},
+      {"tenant", f.config->tenant()},
+      {"version", kVersion},
+      {"pid", ::getpid()},
+      {"state_dir", f.config->state_dir()},
+      {"spool_dir", f.config->state_dir() + "/spool"},
+      {"scope", scope.mode() == "process_tree" ? fmt::format("process_tree:{}", scope.root_pid()) : scope.mode()},
+      {"uptime_seconds", static_cast<double>(f.uptime_ns) / 1e9},
+      {"epoch", f.durable.epoch},
+      {"batch_seq", f.durable.batch_seq},
+      {"batches_total", f.pipeline.batches_total},
+      {"heartbeats_total", f.pipeline.heartbeats_total},
+      {"events_total", f.pipeline.events_total},
+      {"events_durable", f.durable.event_seq},
+      {"drained_to_boot_ns", f.drained_to_boot_ns},
+      {"lost_total", f.pipeline.lost_total},
+      {"lost", {{"ring", f.pipeline.lost_ring}, {"map", f.pipeline.lost_map}, {"decode", f.pipeline.lost_decode}}},
+      {"filtered_total", f.pipeline.filtered_total},
+      {"redactions_total", f.pipeline.redactions_total},
+      {"processes", f.pipeline.processes},
+      {"spool_bytes", f.spool.bytes},
+      {"spool_batches", f.spool.batches_pending},
+      {"oldest_unacked_wall_ns", f.spool.oldest_wall_ns},
+      {"lag_seconds", static_cast<double>(UnackedAgeNs(f)) / 1e9},
+      {"connected", f.ship.connected},
+      {"ship_endpoint", f.ship.endpoint},
+      {"ship_error", f.ship.last_error},
+      {"acked_batches", f.ship.acked_batches},
+      {"rejected_batches", f.ship.rejected},
+      {"hooks", hooks},
+      {"health", problems.empty() ? "ok" : "degraded"},
+      {"problems", problems},
+  };
+  // Error texts may quote bytes of a peer: never let them break the document.
+  return document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace nodetrail::agent
