@@ -3,6 +3,6 @@
 
 namespace nodetrail {
 
-const char kVersion[] = NODETRAIL_VERSION;
+const char* const kVersion = NODETRAIL_VERSION;
 
 }  // namespace nodetrail

@@ -5,7 +5,7 @@
 namespace nodetrail {
 
 // "0.1.0": the version of CMakeLists.txt's project().
-extern const char kVersion[];
+extern const char* const kVersion;
 
 }  // namespace nodetrail
 
