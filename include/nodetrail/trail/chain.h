@@ -128,6 +128,7 @@ class ChainVerifier {
   [[nodiscard]] ChainPosition expected() const;
 
  private:
+  friend class ChainCheck;
   ChainResult CheckParsed(ParsedLeaf leaf, std::optional<std::string_view> body, const CheckOptions& options);
   [[nodiscard]] std::optional<Hash> HashAt(uint64_t epoch, uint64_t seq) const;
   void Advance(const ParsedLeaf& leaf);

@@ -119,8 +119,6 @@ class EcdsaKey {
   [[nodiscard]] std::string PublicDer() const;
 
  private:
-  friend class Certificate;
-  friend Result<std::string> MakeTestCertificate(const struct TestCertificateSpec&);
   struct Rep;
   explicit EcdsaKey(std::unique_ptr<Rep> rep);
   std::unique_ptr<Rep> rep_;
@@ -151,7 +149,6 @@ class Certificate {
 
  private:
   friend class CaSet;
-  friend Result<std::string> MakeTestCertificate(const struct TestCertificateSpec&);
   struct Rep;
   explicit Certificate(std::shared_ptr<Rep> rep);
   std::shared_ptr<Rep> rep_;

@@ -69,6 +69,7 @@ struct ChainHead {
   uint64_t last_event_seq = 0;
   uint64_t last_boot_ns = 0;
   uint64_t last_wall_ns = 0;
+  uint64_t clock_error_ns = 0;
   v1::LossCounters losses;
 };
 

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nodetrail/trail/leaf.h"
+
+#include <fmt/format.h>
+
+#include "trail/wire.h"
+
+namespace nodetrail::trail {
+namespace {
+
+constexpr uint32_t kFormatVersion = 1;
+
+// Field numbers of BatchHeader and EpochOpen that hold messages or repeat.
+constexpr uint32_t kLosses = 28;
+constexpr uint32_t kEpochOpen = 31;
+constexpr uint32_t kLastKnownField = 32;
+constexpr uint32_t kStatement = 2;
+constexpr uint32_t kIntermediates = 4;
+
+Status CheckEpochOpenWire(std::string_view bytes) {
+  NT_RETURN_IF_ERROR(CheckCanonical(bytes, {kIntermediates}));
+  WireReader reader(bytes);
+  while (true) {
+    NT_ASSIGN_OR_RETURN(const std::optional<WireField> field, reader.Next());
+    if (!field) return OkStatus();
+    if (field->number == kStatement) NT_RETURN_IF_ERROR(CheckCanonical(field->bytes));
+  }
+}
+
+// The header and the messages in it, one reading only.
+Status CheckHeaderWire(std::string_view bytes, bool* unknown_fields) {
+  NT_RETURN_IF_ERROR(CheckCanonical(bytes));
+  WireReader reader(bytes);
+  while (true) {
+    NT_ASSIGN_OR_RETURN(const std::optional<WireField> field, reader.Next());
+    if (!field) return OkStatus();
+    if (field->number > kLastKnownField) *unknown_fields = true;
+    if (field->type != 2) continue;
+    if (field->number == kLosses) NT_RETURN_IF_ERROR(CheckCanonical(field->bytes));
+    if (field->number == kEpochOpen) NT_RETURN_IF_ERROR(CheckEpochOpenWire(field->bytes));
+  }
+}
+
+Status CheckHeader(const v1::BatchHeader& h) {
+  if (h.format_version() != kFormatVersion) {
+    return InvalidArgument(
+        fmt::format("leaf: format version {}, this reader knows {}", h.format_version(), kFormatVersion));
+  }
+  if (!ValidId(h.tenant())) return InvalidArgument("leaf: the tenant is not a legal id");
+  if (!ValidId(h.agent_id())) return InvalidArgument("leaf: the agent is not a legal id");
+  if (h.epoch() == 0) return InvalidArgument("leaf: epoch 0");
+  switch (h.type()) {
+    case v1::BATCH_TYPE_EVENTS:
+    case v1::BATCH_TYPE_HEARTBEAT:
+    case v1::BATCH_TYPE_EPOCH_OPEN:
+    case v1::BATCH_TYPE_CLEAN_SHUTDOWN: break;
+    default: return InvalidArgument(fmt::format("leaf: unknown batch type {}", static_cast<int>(h.type())));
+  }
+  const auto is32 = [](const std::string& bytes) { return bytes.size() == 32; };
+  if (!is32(h.prev_hash())) return InvalidArgument("leaf: prev_hash is not 32 bytes");
+  if (!is32(h.signer_key())) return InvalidArgument("leaf: signer_key is not 32 bytes");
+  const bool last = h.type() == v1::BATCH_TYPE_CLEAN_SHUTDOWN;
+  if (last ? !h.next_key().empty() : !is32(h.next_key())) {
+    return InvalidArgument("leaf: next_key must be 32 bytes, or empty in the last batch of an epoch");
+  }
+  if ((h.type() == v1::BATCH_TYPE_EPOCH_OPEN) != (h.seq() == 0)) {
+    return InvalidArgument("leaf: an epoch is opened by seq 0 and by nothing else");
+  }
+  if (h.has_epoch_open() != (h.seq() == 0)) return InvalidArgument("leaf: epoch_open belongs in seq 0");
+  if (h.last_event_seq() + 1 < h.first_event_seq() || h.first_event_seq() == 0 || h.last_event_seq() == UINT64_MAX) {
+    return InvalidArgument("leaf: event numbers out of range");
+  }
+  if (h.event_count() > h.last_event_seq() + 1 - h.first_event_seq()) {
+    return InvalidArgument("leaf: more events than numbers");
+  }
+  if (h.raw_body_len() > kMaxBodyBytes || h.stored_body_len() > kMaxBodyBytes) {
+    return InvalidArgument("leaf: a body above 8 MiB");
+  }
+  switch (h.body_codec()) {
+    case v1::BODY_CODEC_NONE:
+      if (h.raw_body_len() != 0 || h.stored_body_len() != 0 || !h.body_sha256().empty() || !h.events_root().empty() ||
+          h.event_count() != 0) {
+        return InvalidArgument("leaf: describes a body, and has none");
+      }
+      break;
+    case v1::BODY_CODEC_ZSTD:
+      if (!is32(h.body_sha256())) return InvalidArgument("leaf: body_sha256 is not 32 bytes");
+      if (!is32(h.events_root())) return InvalidArgument("leaf: events_root is not 32 bytes");
+      if (h.stored_body_len() == 0) return InvalidArgument("leaf: an empty stored body");
+      break;
+    default: return InvalidArgument(fmt::format("leaf: unknown body codec {}", static_cast<int>(h.body_codec())));
+  }
+  if (!h.config_sha256().empty() && !is32(h.config_sha256())) {
+    return InvalidArgument("leaf: config_sha256 is not 32 bytes");
+  }
+  if (!h.program_sha256().empty() && !is32(h.program_sha256())) {
+    return InvalidArgument("leaf: program_sha256 is not 32 bytes");
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Hash BatchHash(std::string_view leaf) { return Sha256Of({"nodetrail-batch\n", leaf}); }
+
+Result<std::string> MakeLeaf(std::string_view header_bytes, const Ed25519Key& key) {
+  const Signature signature = key.Sign(Pae(kHeaderPayloadType, header_bytes));
+  std::string leaf;
+  AppendBytesField(&leaf, 1, header_bytes);
+  AppendBytesField(&leaf, 2, View(signature));
+  if (leaf.size() > kMaxLeafBytes) {
+    return OutOfRange(fmt::format("leaf: {} bytes, at most {} allowed", leaf.size(), kMaxLeafBytes));
+  }
+  return leaf;
+}
+
+Result<ParsedLeaf> ParseLeaf(std::string_view leaf) {
+  if (leaf.empty() || leaf.size() > kMaxLeafBytes) {
+    return InvalidArgument(fmt::format("leaf: {} bytes, 1 to {} allowed", leaf.size(), kMaxLeafBytes));
+  }
+  ParsedLeaf out;
+  WireReader reader(leaf);
+  for (const uint32_t number : {1U, 2U}) {
+    NT_ASSIGN_OR_RETURN(const std::optional<WireField> field, reader.Next());
+    if (!field || field->number != number || field->type != 2) {
+      return InvalidArgument("leaf: not exactly a header and a signature");
+    }
+    (number == 1 ? out.header_bytes : out.signature) = std::string(field->bytes);
+  }
+  NT_ASSIGN_OR_RETURN(const std::optional<WireField> rest, reader.Next());
+  if (rest) return InvalidArgument("leaf: bytes after the signature");
+  NT_RETURN_IF_ERROR(CheckHeaderWire(out.header_bytes, &out.unknown_fields));
+  if (!out.header.ParseFromString(out.header_bytes)) return InvalidArgument("leaf: the header is not a BatchHeader");
+  NT_RETURN_IF_ERROR(CheckHeader(out.header));
+  out.batch_hash = BatchHash(leaf);
+  return out;
+}
+
+bool VerifyLeafSignature(const ParsedLeaf& leaf) {
+  const auto key = FixedBytes<32>(leaf.header.signer_key());
+  return key && Ed25519Verify(*key, Pae(kHeaderPayloadType, leaf.header_bytes), leaf.signature);
+}
+
+ChainHead HeadOf(const v1::BatchHeader& header, const Hash& batch_hash) {
+  ChainHead head;
+  head.known = true;
+  head.epoch = header.epoch();
+  head.seq = header.seq();
+  head.batch_hash = batch_hash;
+  head.next_key = header.next_key();
+  head.clean = header.type() == v1::BATCH_TYPE_CLEAN_SHUTDOWN;
+  head.boot_id = header.boot_id();
+  head.last_event_seq = header.last_event_seq();
+  head.last_boot_ns = header.last_boot_ns();
+  head.last_wall_ns = header.last_wall_ns();
+  head.clock_error_ns = header.clock_error_ns();
+  head.losses = header.losses();
+  return head;
+}
+
+}  // namespace nodetrail::trail
