@@ -107,7 +107,8 @@ std::string Suggest(std::string_view word, const std::vector<std::string>& known
     const std::string* best = nullptr;
     size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
     for (const auto& candidate : known) {
-      const size_t d = Distance(word, candidate);
+      const bool longer_form = candidate.size() >= 3 && word.starts_with(candidate);  // "warning" for "warn"
+      const size_t d = longer_form ? 1 : Distance(word, candidate);
       if (d < best_distance && d < candidate.size()) {
         best = &candidate;
         best_distance = d;

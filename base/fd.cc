@@ -2,14 +2,13 @@
 #include "nodetrail/base/fd.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
 #include <string>
-
-#include <fmt/format.h>
 
 namespace nodetrail {
 

@@ -47,7 +47,8 @@ std::string Escape(std::string_view text) {
 
 void Init(std::string_view program, Level level, bool json) {
   g_json = json;
-  auto logger = std::make_shared<spdlog::logger>(std::string(program), std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>(std::string(program), std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_level(ToSpdlog(level));
   logger->flush_on(spdlog::level::trace);
   if (json) {

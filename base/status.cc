@@ -1,24 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nodetrail/base/status.h"
 
+#include <fmt/format.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <string>
-
-#include <fmt/format.h>
 
 namespace nodetrail {
 namespace {
 
 Code CodeOfErrno(int err) {
   switch (err) {
-    case ENOENT: case ENOTDIR: return Code::kNotFound;
-    case EACCES: case EPERM: return Code::kPermissionDenied;
-    case ENOSPC: case EDQUOT: case EMFILE: case ENFILE: case ENOMEM: case EFBIG: return Code::kResourceExhausted;
+    case ENOENT:
+    case ENOTDIR: return Code::kNotFound;
+    case EACCES:
+    case EPERM: return Code::kPermissionDenied;
+    case ENOSPC:
+    case EDQUOT:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case EFBIG: return Code::kResourceExhausted;
     case EEXIST: return Code::kAlreadyExists;
     case EINVAL: return Code::kInvalidArgument;
-    case EAGAIN: case EIO: case ECONNREFUSED: case ECONNRESET: case EROFS: return Code::kUnavailable;
+    case EAGAIN:
+    case EIO:
+    case ECONNREFUSED:
+    case ECONNRESET:
+    case EROFS: return Code::kUnavailable;
     default: return Code::kUnknown;
   }
 }
