@@ -29,7 +29,7 @@ inline constexpr uint64_t kLeafSegmentBytes = 64U << 20;
 // bodies/ab/<hex>.zst, relative to the trail directory.
 std::string BodyPath(const Hash& body_sha256);
 
-// The only writer of a trail directory (it holds a lock on FORMAT). One
+// The only writer of a trail directory (it holds a lock on LOCK). One
 // thread at a time; readers may read meanwhile.
 class TrailWriter {
  public:
@@ -100,6 +100,13 @@ class TrailReader {
   using LeafFn = std::function<bool(const LeafLocation& where, std::string_view leaf)>;
   Status ForEach(uint64_t from, const LeafFn& fn);
 
+  // As ForEach from 0, but goes on over damage, for who must name it: `fn` gets
+  // records whose checksum is wrong too (`whole` false), and calls with an
+  // empty leaf where the bytes can't be read as a record at all; the rest of
+  // that segment is then skipped. Returns false in `fn` to stop.
+  using InspectFn = std::function<bool(const LeafLocation& where, std::string_view leaf, bool whole)>;
+  Status Inspect(const InspectFn& fn);
+
   // One leaf. The first call scans the lengths of the segments (8 bytes of
   // memory per leaf); later calls read only what was appended since.
   Result<std::string> Leaf(uint64_t index);
@@ -116,6 +123,8 @@ class TrailReader {
 
   // Bytes after the last whole record that ForEach met: a torn or unfinished write.
   [[nodiscard]] uint64_t torn_bytes() const { return torn_bytes_; }
+  // What Inspect met that is not a leaf: missing segments, damaged headers.
+  [[nodiscard]] const std::vector<std::string>& damage() const { return damage_; }
   [[nodiscard]] const std::string& dir() const { return dir_; }
 
  private:
@@ -126,11 +135,13 @@ class TrailReader {
     std::string name;  // relative
   };
   TrailReader() = default;
-  Result<std::vector<Segment>> Segments() const;
+  // `damage` null: the first damaged segment is an error.
+  Result<std::vector<Segment>> Segments(std::vector<std::string>* damage = nullptr) const;
   Status Scan();
 
   std::string dir_;
   uint64_t torn_bytes_ = 0;
+  std::vector<std::string> damage_;
   struct Offsets {
     Segment segment;
     std::vector<uint64_t> offsets;  // of each record

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <set>
+
+#include "nodetrail/trail/trail_store.h"
+#include "trail/segment_format.h"
+
+namespace nodetrail::trail {
+namespace {
+
+constexpr std::string_view kDirs[] = {"log", "bodies", "quarantine"};
+
+Status Lock(const std::string& path, UniqueFd* lock) {
+  NT_ASSIGN_OR_RETURN(*lock, OpenFd(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0640));
+  if (::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) {
+      return FailedPrecondition(fmt::format("{}: another process writes this trail; stop it first", path));
+    }
+    return ErrnoStatus(errno, fmt::format("lock {}", path));
+  }
+  return OkStatus();
+}
+
+// Keeps what is cut off: it is never needed, but nobody should have to trust that.
+Status Quarantine(const std::string& dir, const std::string& segment, uint64_t from, uint64_t size) {
+  NT_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFd(segment, O_RDONLY | O_NOFOLLOW));
+  std::string bytes(size, '\0');
+  const ssize_t n = ::pread(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(from));
+  if (n < 0) return ErrnoStatus(errno, fmt::format("read {}", segment));
+  bytes.resize(static_cast<size_t>(n));
+  const std::string name = std::filesystem::path(segment).filename().string();
+  return WriteFileAtomically(
+      fmt::format("{}/quarantine/{}-{}-{}.torn", dir, name, from, Hex(Sha256Of(bytes)).substr(0, 8)), bytes);
+}
+
+}  // namespace
+
+TrailWriter::~TrailWriter() = default;
+
+Result<std::unique_ptr<TrailWriter>> TrailWriter::Open(const std::string& dir, const Options& options) {
+  NT_RETURN_IF_ERROR(MakeDirectories(dir));
+  std::unique_ptr<TrailWriter> writer(new TrailWriter());
+  writer->dir_ = dir;
+  writer->options_ = options;
+  // The lock is on a file of its own: FORMAT is replaced by rename.
+  NT_RETURN_IF_ERROR(Lock(dir + "/LOCK", &writer->lock_));
+  for (const std::string_view sub : kDirs) NT_RETURN_IF_ERROR(MakeDirectories(fmt::format("{}/{}", dir, sub)));
+  const std::string format_path = dir + "/FORMAT";
+  auto format = ReadFile(format_path, 4096);
+  if (!format.ok()) {
+    if (format.status().code() != Code::kNotFound) return std::move(format).status();
+    NT_RETURN_IF_ERROR(WriteFileAtomically(format_path, kFormatFile));
+  } else if (*format != kFormatFile) {
+    return FailedPrecondition(fmt::format("{}: not \"nodetrail-trail 1\"", format_path));
+  }
+
+  NT_RETURN_IF_ERROR(FsyncDirectory(dir + "/bodies"));
+  NT_RETURN_IF_ERROR(FsyncDirectory(dir));
+
+  NT_ASSIGN_OR_RETURN(const std::unique_ptr<TrailReader> reader, TrailReader::Open(dir));
+  std::string last_file;
+  uint64_t last_end = kSegmentHeaderBytes;
+  NT_RETURN_IF_ERROR(reader->ForEach(0, [&](const LeafLocation& where, std::string_view leaf) {
+    writer->next_index_ = where.index + 1;
+    last_file = where.file;
+    last_end = where.offset + kRecordHeaderBytes + leaf.size();
+    return true;
+  }));
+  uint64_t count = 0;
+  while (std::filesystem::exists(fmt::format("{}/log/{:06}.leaves", dir, count))) ++count;
+  writer->segment_number_ = count;
+  if (count == 0) return writer;
+
+  // Go on in the last segment, cut to its last whole record.
+  const std::string name = fmt::format("log/{:06}.leaves", count - 1);
+  const std::string path = dir + "/" + name;
+  NT_ASSIGN_OR_RETURN(UniqueFd fd, OpenFd(path, O_RDWR | O_NOFOLLOW));
+  struct stat st {};
+  if (::fstat(fd.get(), &st) != 0) return ErrnoStatus(errno, fmt::format("stat {}", path));
+  const auto size = static_cast<uint64_t>(st.st_size);
+  if (size < kSegmentHeaderBytes) {
+    // Its header never became whole, so it holds nothing: made anew.
+    if (::unlink(path.c_str()) != 0) return ErrnoStatus(errno, fmt::format("unlink {}", path));
+    writer->segment_number_ = count - 1;
+    return writer;
+  }
+  const uint64_t end = name == last_file ? last_end : kSegmentHeaderBytes;
+  if (size > end) {
+    NT_RETURN_IF_ERROR(Quarantine(dir, path, end, size - end));
+    if (::ftruncate(fd.get(), static_cast<off_t>(end)) != 0)
+      return ErrnoStatus(errno, fmt::format("truncate {}", path));
+    if (::fdatasync(fd.get()) != 0) return ErrnoStatus(errno, fmt::format("fdatasync {}", path));
+  }
+  writer->segment_ = std::move(fd);
+  writer->segment_path_ = path;
+  writer->segment_size_ = end;
+  return writer;
+}
+
+Status TrailWriter::StartSegment() {
+  segment_.Reset();
+  const std::string path = fmt::format("{}/log/{:06}.leaves", dir_, segment_number_);
+  NT_ASSIGN_OR_RETURN(UniqueFd fd, OpenFd(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0640));
+  const auto fail = [&path](Status status) {
+    ::unlink(path.c_str());  // nothing in it counts; the number is used again
+    return status;
+  };
+  if (Status status = WriteAll(fd.get(), SegmentHeader(next_index_), path); !status.ok()) return fail(status);
+  if (::fdatasync(fd.get()) != 0) return fail(ErrnoStatus(errno, fmt::format("fdatasync {}", path)));
+  if (Status status = FsyncDirectory(dir_ + "/log"); !status.ok()) return fail(status);
+  segment_ = std::move(fd);
+  segment_path_ = path;
+  segment_size_ = kSegmentHeaderBytes;
+  ++segment_number_;
+  return OkStatus();
+}
+
+Status TrailWriter::AppendLeaves(std::span<const std::string_view> leaves) {
+  if (leaves.empty()) return OkStatus();
+  std::string bytes;
+  for (const std::string_view leaf : leaves) {
+    if (leaf.empty() || leaf.size() > kMaxLeafBytes) {
+      return InvalidArgument(fmt::format("log: a leaf of {} bytes, 1 to {} allowed", leaf.size(), kMaxLeafBytes));
+    }
+    PutLe(&bytes, leaf.size(), 4);
+    PutLe(&bytes, Crc32c(leaf), 4);
+    bytes += leaf;
+  }
+  if (!segment_.valid() || segment_size_ + bytes.size() > options_.segment_bytes) {
+    // A group is never split: it is one segment's, even if that grows past its size.
+    if (!segment_.valid() || segment_size_ > kSegmentHeaderBytes) NT_RETURN_IF_ERROR(StartSegment());
+  }
+  if (::lseek(segment_.get(), static_cast<off_t>(segment_size_), SEEK_SET) < 0) {
+    return ErrnoStatus(errno, fmt::format("seek {}", segment_path_));
+  }
+  if (Status status = WriteAll(segment_.get(), bytes, segment_path_); !status.ok()) {
+    segment_.Reset();
+    return status;
+  }
+  if (::fdatasync(segment_.get()) != 0) {
+    // The kernel may have dropped the pages and will report success next time.
+    const Status status = ErrnoStatus(errno, fmt::format("fdatasync {}", segment_path_));
+    segment_.Reset();
+    return status;
+  }
+  segment_size_ += bytes.size();
+  next_index_ += leaves.size();
+  return OkStatus();
+}
+
+Status TrailWriter::PutBody(const Hash& sha256, std::string_view body) {
+  const std::pair<Hash, std::string_view> one(sha256, body);
+  return PutBodies({&one, 1});
+}
+
+Status TrailWriter::PutBodies(std::span<const std::pair<Hash, std::string_view>> bodies) {
+  std::set<std::string> dirs;
+  for (const auto& [sha256, body] : bodies) {
+    const std::string path = dir_ + "/" + BodyPath(sha256);
+    struct stat st {};
+    const std::string parent = std::filesystem::path(path).parent_path().string();
+    if (::lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && static_cast<uint64_t>(st.st_size) == body.size()) {
+      dirs.insert(parent);  // renamed before a crash, maybe, and not synced
+      continue;
+    }
+    if (::mkdir(parent.c_str(), 0750) == 0) {
+      dirs.insert(dir_ + "/bodies");
+    } else if (errno != EEXIST) {
+      return ErrnoStatus(errno, fmt::format("mkdir {}", parent));
+    }
+    const std::string temp = path + ".tmp";
+    {
+      NT_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFd(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0640));
+      Status status = WriteAll(fd.get(), body, temp);
+      if (status.ok() && ::fdatasync(fd.get()) != 0) status = ErrnoStatus(errno, fmt::format("fdatasync {}", temp));
+      if (!status.ok()) {
+        ::unlink(temp.c_str());
+        return status;
+      }
+    }
+    if (::rename(temp.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, fmt::format("rename {}", temp));
+    dirs.insert(parent);
+  }
+  for (const std::string& dir : dirs) NT_RETURN_IF_ERROR(FsyncDirectory(dir));
+  return OkStatus();
+}
+
+Status TrailWriter::WriteCheckpoint(std::string_view note) {
+  return WriteFileAtomically(dir_ + "/log/checkpoint", note);
+}
+
+}  // namespace nodetrail::trail
