@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/ingest/committer.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "nodetrail/base/log.h"
+
+namespace nodetrail::collector {
+namespace {
+
+using ingest::v1::ServerMessage;
+
+ServerMessage MakeAck(const trail::ParsedLeaf& leaf, uint64_t log_index) {
+  ServerMessage message;
+  ingest::v1::Ack* ack = message.mutable_ack();
+  ack->set_level(ingest::v1::ACK_LEVEL_DURABLE);
+  ack->set_epoch(leaf.header.epoch());
+  ack->set_seq(leaf.header.seq());
+  ack->set_batch_hash(trail::Bytes(leaf.batch_hash));
+  ack->set_log_index(log_index);
+  return message;
+}
+
+ServerMessage MakeNack(ingest::v1::NackReason reason, std::string_view detail) {
+  ServerMessage message;
+  message.mutable_nack()->set_reason(reason);
+  message.mutable_nack()->set_detail(std::string(detail));
+  return message;
+}
+
+// What a leaf says of itself, for the answer to a batch that was not taken.
+void NamePosition(const std::optional<trail::ParsedLeaf>& leaf, ServerMessage* message) {
+  if (!leaf) return;
+  message->mutable_nack()->set_epoch(leaf->header.epoch());
+  message->mutable_nack()->set_seq(leaf->header.seq());
+  message->mutable_nack()->set_batch_hash(trail::Bytes(leaf->batch_hash));
+}
+
+std::string LeafName(const trail::v1::BatchHeader& header) {
+  return fmt::format("{}:{}:{}", header.agent_id(), header.epoch(), header.seq());
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Committer>> Committer::Open(Options options, trail::CaSet identity_cas,
+                                                   const OnReplay& on_replay) {
+  std::unique_ptr<Committer> out(new Committer(std::move(options), std::move(identity_cas)));
+  const std::string& dir = out->options_.trail_dir;
+  NT_ASSIGN_OR_RETURN(out->writer_, trail::TrailWriter::Open(dir));
+  NT_ASSIGN_OR_RETURN(out->reader_, trail::TrailReader::Open(dir));
+  NT_ASSIGN_OR_RETURN(out->quarantine_, Quarantine::Open(dir + "/quarantine", out->options_.quarantine));
+  NT_RETURN_IF_ERROR(out->Rebuild(on_replay));
+  return out;
+}
+
+// The signatures were verified when the batches came in; here each leaf must
+// continue its agent's chain. That finds a leaf that was removed, moved or
+// replaced behind our back before anything is built on it.
+Status Committer::Rebuild(const OnReplay& on_replay) {
+  Status wrong;
+  uint64_t count = 0;
+  const Status read = reader_->ForEach(0, [&](const trail::LeafLocation& where, std::string_view leaf) {
+    auto parsed = trail::ParseLeaf(leaf);
+    if (!parsed.ok()) {
+      wrong = DataLoss(fmt::format("{}: leaf {} at offset {}: {}; run nodetrail verify", where.file, where.index,
+                                   where.offset, parsed.status().message()));
+      return false;
+    }
+    const trail::v1::BatchHeader& header = parsed->header;
+    if (header.tenant() != options_.tenant) {
+      wrong = FailedPrecondition(fmt::format("{}: the trail is of tenant {}, the configuration of {}",
+                                             options_.trail_dir, header.tenant(), options_.tenant));
+      return false;
+    }
+    AgentChain& chain = Chain(header.agent_id());
+    const trail::ChainResult result = chain.Check(leaf, std::nullopt, {.allow_hole = true, .trusted = true});
+    if (!result.accepted()) {
+      wrong =
+          DataLoss(fmt::format("{}: leaf {} ({}) does not continue its chain: {}: {}; run nodetrail verify", where.file,
+                               where.index, LeafName(header), trail::ChainVerdictName(result.verdict), result.reason));
+      return false;
+    }
+    chain.Place(*parsed, where.index);
+    ++count;
+    wrong = on_replay(leaf);
+    return wrong.ok();
+  });
+  NT_RETURN_IF_ERROR(wrong);
+  NT_RETURN_IF_ERROR(read);
+  if (count != writer_->size()) {
+    return DataLoss(fmt::format("{}: {} leaves read back, {} expected; run nodetrail verify", options_.trail_dir, count,
+                                writer_->size()));
+  }
+  totals_.log_size = count;
+  for (const auto& [agent_id, chain] : chains_) Publish(agent_id, *chain);
+  return OkStatus();
+}
+
+Committer::~Committer() { Stop(); }
+
+void Committer::Start(OnDurable on_durable) {
+  on_durable_ = std::move(on_durable);
+  thread_ = std::jthread([this] { Run(); });
+}
+
+void Committer::Stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+    cv_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Committer::Hello(std::shared_ptr<AnswerSink> sink, const std::string& agent_id) {
+  const std::lock_guard lock(mutex_);
+  if (stop_) return;
+  queue_.push_back({std::move(sink), agent_id, std::nullopt, 0});
+  cv_.notify_one();
+}
+
+void Committer::Submit(std::shared_ptr<AnswerSink> sink, const std::string& agent_id, ingest::v1::Frame frame) {
+  const uint64_t bytes = frame.leaf().size() + frame.body().size();
+  const std::lock_guard lock(mutex_);
+  if (stop_) return;
+  queue_.push_back({std::move(sink), agent_id, std::move(frame), bytes});
+  queued_bytes_ += bytes;
+  cv_.notify_one();
+}
+
+uint64_t Committer::queued_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return queued_bytes_;
+}
+
+std::vector<IngestAgent> Committer::Agents() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<IngestAgent> out;
+  out.reserve(counters_.size());
+  for (const auto& [agent_id, c] : counters_) {
+    out.push_back(
+        {options_.tenant, agent_id, false, c.epoch, c.last_seq, c.last_received_wall_ns, c.batches, c.rejected});
+  }
+  return out;
+}
+
+IngestTotals Committer::Totals() const {
+  const std::lock_guard lock(mutex_);
+  IngestTotals totals = totals_;
+  totals.quarantined = quarantine_->batches();
+  return totals;
+}
+
+AgentChain& Committer::Chain(const std::string& agent_id) {
+  std::unique_ptr<AgentChain>& chain = chains_[agent_id];
+  if (!chain) chain = std::make_unique<AgentChain>(options_.tenant, agent_id, &identity_cas_, reader_.get());
+  return *chain;
+}
+
+void Committer::Run() {
+  for (;;) {
+    std::vector<Item> items;
+    {
+      std::unique_lock lock(mutex_);
+      cv_.wait(lock, [this] { return stop_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      uint64_t bytes = 0;
+      while (!queue_.empty() && items.size() < options_.group_batches &&
+             (items.empty() || bytes + queue_.front().bytes <= options_.group_bytes)) {
+        bytes += queue_.front().bytes;
+        queued_bytes_ -= queue_.front().bytes;
+        items.push_back(std::move(queue_.front()));
+        queue_.pop_front();
+      }
+    }
+    CommitGroup(std::move(items));
+  }
+}
+
+void Committer::CommitGroup(std::vector<Item> items) {
+  uint64_t bytes = 0;
+  for (const Item& item : items) bytes += item.bytes;
+  const Status room = disk_.Check(bytes);
+
+  group_ = std::move(items);
+  std::vector<Pending> pending;
+  pending.reserve(group_.size());
+  for (Item& item : group_) CheckFrame(item, room, &pending);
+
+  const Status durable = room.ok() ? MakeDurable() : room;
+  const uint64_t first = writer_->size() - (durable.ok() ? group_leaves_.size() : 0);
+  std::vector<trail::Hash> hashes;
+  if (durable.ok()) {
+    hashes.reserve(group_leaves_.size());
+    for (std::string_view leaf : group_leaves_) hashes.push_back(trail::LeafHash(leaf));
+  }
+  // Said once while it lasts, and once when it is over.
+  const std::string problem = durable.ok() ? std::string() : std::string(durable.message());
+  if (storage_problem_.empty() != problem.empty()) {
+    if (problem.empty()) log::Info("ingest: storage takes batches again");
+    else log::Error(fmt::format("ingest: {}; agents keep their batches", problem));
+  }
+  storage_problem_ = problem;
+
+  const uint64_t now = options_.clock->WallNs();
+  for (const std::string& agent_id : group_agents_) {
+    AgentChain& chain = *chains_[agent_id];
+    if (durable.ok()) chain.Forget();
+    else chain.Restore();
+    Publish(agent_id, chain);
+  }
+  if (durable.ok() && !hashes.empty()) on_durable_(first, hashes);
+  {
+    const std::lock_guard lock(mutex_);
+    totals_.log_size = writer_->size();
+    for (Pending& p : pending) {
+      if (!p.appended) continue;
+      if (durable.ok()) {
+        ++totals_.batches;
+        totals_.bytes += p.bytes;
+      } else {
+        ++totals_.retries;
+      }
+    }
+    if (durable.ok()) {
+      for (const std::string& agent_id : group_agents_) counters_[agent_id].last_received_wall_ns = now;
+    }
+  }
+  for (Pending& p : pending) {
+    if (p.waits && !durable.ok()) {
+      ServerMessage retry = MakeNack(ingest::v1::NACK_REASON_RETRY, durable.message());
+      retry.mutable_nack()->set_epoch(p.answer.ack().epoch());
+      retry.mutable_nack()->set_seq(p.answer.ack().seq());
+      retry.mutable_nack()->set_batch_hash(p.answer.ack().batch_hash());
+      p.answer = std::move(retry);
+    }
+    p.sink->Answer(std::move(p.answer), p.bytes);
+  }
+  group_.clear();
+  group_leaves_.clear();
+  group_bodies_.clear();
+  group_agents_.clear();
+}
+
+// Bodies first: a leaf whose body is missing would be evidence of a removal.
+Status Committer::MakeDurable() {
+  if (group_leaves_.empty()) return OkStatus();
+  NT_RETURN_IF_ERROR(writer_->PutBodies(group_bodies_));
+  return writer_->AppendLeaves(group_leaves_);
+}
+
+// One item of the group: verified, and answered once the group is durable.
+void Committer::CheckFrame(Item& item, const Status& room, std::vector<Pending>* pending) {
+  AgentChain& chain = Chain(item.agent_id);
+  Pending out{std::move(item.sink), {}, item.bytes};
+  if (!item.frame) {
+    const trail::ChainHead& head = chain.head();
+    ingest::v1::Welcome* welcome = out.answer.mutable_welcome();
+    welcome->set_known(head.known);
+    if (head.known) {
+      welcome->set_epoch(head.epoch);
+      welcome->set_seq(head.seq);
+      welcome->set_batch_hash(trail::Bytes(head.batch_hash));
+    }
+    pending->push_back(std::move(out));
+    return;
+  }
+  const ingest::v1::Frame& frame = *item.frame;
+  if (!room.ok()) {
+    out.answer = MakeNack(ingest::v1::NACK_REASON_RETRY, room.message());
+    pending->push_back(std::move(out));
+    const std::lock_guard lock(mutex_);
+    ++totals_.retries;
+    return;
+  }
+  if (!chain.saved()) {
+    chain.Save();
+    group_agents_.push_back(item.agent_id);
+  }
+  trail::ChainResult result = chain.Check(frame.leaf(), frame.body(), {.allow_hole = frame.after_hole()});
+  switch (result.verdict) {
+    case trail::ChainVerdict::kAccept: {
+      const uint64_t log_index = writer_->size() + group_leaves_.size();
+      chain.Place(*result.leaf, log_index);
+      group_leaves_.push_back(frame.leaf());
+      if (!frame.body().empty()) {
+        const auto hash = trail::HashFromBytes(result.leaf->header.body_sha256());
+        NT_CHECK(hash.has_value());
+        group_bodies_.emplace_back(*hash, frame.body());
+      }
+      out.answer = MakeAck(*result.leaf, log_index);
+      out.appended = out.waits = true;
+      for (const trail::ChainHole& hole : result.notes.holes) {
+        log::Warn(fmt::format("ingest: {}: batches from {}:{} on never came; the trail shows the hole", item.agent_id,
+                              hole.epoch, hole.from_seq));
+      }
+      if (result.notes.same_boot_restart) {
+        log::Error(
+            fmt::format("ingest: {}: new epoch {} in the same boot without a clean shutdown: the agent was killed "
+                        "or restarted by force",
+                        item.agent_id, result.leaf->header.epoch()));
+      }
+      break;
+    }
+    case trail::ChainVerdict::kDuplicate: {
+      const auto log_index = chain.LogIndex(result.leaf->header.epoch(), result.leaf->header.seq());
+      if (log_index) {
+        out.answer = MakeAck(*result.leaf, *log_index);
+        // It may be of this very group, and not durable yet: then it shares the fate.
+        out.waits = *log_index >= writer_->size();
+        const std::lock_guard lock(mutex_);
+        ++totals_.duplicates;
+      } else {
+        out.answer = MakeNack(ingest::v1::NACK_REASON_RETRY, "the log can't be read now");
+        NamePosition(result.leaf, &out.answer);
+      }
+      break;
+    }
+    case trail::ChainVerdict::kOld: {
+      // Long in the log, and this group has searched enough for this agent.
+      out.answer = MakeNack(ingest::v1::NACK_REASON_RETRY, result.reason);
+      NamePosition(result.leaf, &out.answer);
+      break;
+    }
+    case trail::ChainVerdict::kAhead: {
+      out.answer = MakeNack(ingest::v1::NACK_REASON_EXPECTED, result.reason);
+      NamePosition(result.leaf, &out.answer);
+      if (result.expected) {
+        out.answer.mutable_nack()->set_expected_epoch(result.expected->epoch);
+        out.answer.mutable_nack()->set_expected_seq(result.expected->seq);
+      }
+      break;
+    }
+    default: {
+      Reject(item.agent_id, frame, result);
+      out.answer = MakeNack(result.verdict == trail::ChainVerdict::kEquivocation ? ingest::v1::NACK_REASON_EQUIVOCATION
+                                                                                 : ingest::v1::NACK_REASON_REJECTED,
+                            fmt::format("{}: {}", trail::ChainVerdictName(result.verdict), result.reason));
+      NamePosition(result.leaf, &out.answer);
+      break;
+    }
+  }
+  pending->push_back(std::move(out));
+}
+
+void Committer::Reject(const std::string& agent_id, const ingest::v1::Frame& frame, const trail::ChainResult& result) {
+  const bool equivocation = result.verdict == trail::ChainVerdict::kEquivocation;
+  std::string reason = fmt::format("{}: {}", trail::ChainVerdictName(result.verdict), result.reason);
+  const std::string where = result.leaf ? fmt::format("{}:{}", result.leaf->header.epoch(), result.leaf->header.seq())
+                                        : std::string("unknown");
+  log::Error(fmt::format("ingest: {}: batch {} {}: {}", agent_id, where,
+                         equivocation ? "is evidence of equivocation, quarantined" : "rejected, quarantined", reason));
+  if (const Status kept = quarantine_->Keep(agent_id, frame.leaf(), frame.body(), reason); !kept.ok()) {
+    log::Error(fmt::format("ingest: quarantine: {}", kept.message()));
+  }
+  const std::lock_guard lock(mutex_);
+  ++totals_.rejected;
+  if (equivocation) ++totals_.equivocations;
+  ++counters_[agent_id].rejected;
+}
+
+void Committer::Publish(const std::string& agent_id, const AgentChain& chain) {
+  const std::lock_guard lock(mutex_);
+  AgentCounters& c = counters_[agent_id];
+  c.epoch = chain.head().epoch;
+  c.last_seq = chain.head().seq;
+  c.batches = chain.batches();
+}
+
+}  // namespace nodetrail::collector

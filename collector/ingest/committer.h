@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The ingest thread: verifies the batches of all agents in the order in which
+// they came, makes them durable in groups, then acknowledges them. It alone
+// writes to the trail. Nothing is acknowledged before it is on the disk, and
+// nothing that does not verify is stored but in quarantine.
+#ifndef NODETRAIL_COLLECTOR_INGEST_COMMITTER_H_
+#define NODETRAIL_COLLECTOR_INGEST_COMMITTER_H_
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <unordered_set>
+#include <vector>
+
+#include "collector/ingest/agent_chain.h"
+#include "collector/ingest/ingest_view.h"
+#include "collector/store/disk_guard.h"
+#include "collector/store/quarantine.h"
+#include "nodetrail/base/clock.h"
+#include "nodetrail/base/status.h"
+#include "nodetrail/ingest/v1/ingest.pb.h"
+#include "nodetrail/trail/trail_store.h"
+
+namespace nodetrail::collector {
+
+// Where answers go: a stream, or what is left of one. Any thread.
+class AnswerSink {
+ public:
+  virtual ~AnswerSink() = default;
+  // `freed_bytes` of this sink's input are no longer held.
+  virtual void Answer(ingest::v1::ServerMessage message, uint64_t freed_bytes) = 0;
+};
+
+class Committer {
+ public:
+  struct Options {
+    std::string trail_dir;
+    std::string tenant;
+    uint64_t min_free_bytes = 0;
+    const Clock* clock = nullptr;
+    // A group is what waits, up to these.
+    size_t group_batches = 512;
+    uint64_t group_bytes = 32U << 20;
+    QuarantineLimits quarantine;
+  };
+  // Leaves from `first` on are durable, with these leaf hashes. On the ingest
+  // thread; returns at once.
+  using OnDurable = std::function<void(uint64_t first, std::span<const trail::Hash> leaf_hashes)>;
+  // A leaf of the log at start, in order.
+  using OnReplay = std::function<Status(std::string_view leaf)>;
+
+  // Opens the trail for writing, and rebuilds every agent's chain from it:
+  // DataLoss if a leaf does not continue its chain.
+  static Result<std::unique_ptr<Committer>> Open(Options options, trail::CaSet identity_cas, const OnReplay& on_replay);
+  ~Committer();  // Stop()
+  Committer(const Committer&) = delete;
+  Committer& operator=(const Committer&) = delete;
+
+  void Start(OnDurable on_durable);
+  // Commits what is queued, answers, then ends the thread. Idempotent.
+  void Stop();
+
+  // `agent_id` as in the peer's certificate. Both are answered through `sink`,
+  // in order; a frame by exactly one Ack or Nack. After Stop they are dropped.
+  void Hello(std::shared_ptr<AnswerSink> sink, const std::string& agent_id);
+  void Submit(std::shared_ptr<AnswerSink> sink, const std::string& agent_id, ingest::v1::Frame frame);
+
+  // Bytes of frames that wait. Any thread.
+  [[nodiscard]] uint64_t queued_bytes() const;
+  // Any thread. `connected` and `streams` are the service's to fill.
+  [[nodiscard]] std::vector<IngestAgent> Agents() const;
+  [[nodiscard]] IngestTotals Totals() const;
+  [[nodiscard]] const DiskGuard& disk() const { return disk_; }
+
+ private:
+  struct Item {
+    std::shared_ptr<AnswerSink> sink;
+    std::string agent_id;
+    std::optional<ingest::v1::Frame> frame;  // nothing: Hello
+    uint64_t bytes = 0;
+  };
+  // A batch of this group that is to become durable, or was before.
+  struct Pending {
+    std::shared_ptr<AnswerSink> sink;
+    ingest::v1::ServerMessage answer;
+    uint64_t bytes = 0;
+    bool appended = false;  // a leaf of this group
+    bool waits = false;     // true only if the group becomes durable
+  };
+  struct AgentCounters {
+    uint64_t rejected = 0;
+    uint64_t last_received_wall_ns = 0;
+    uint64_t epoch = 0;
+    uint64_t last_seq = 0;
+    uint64_t batches = 0;
+  };
+
+  Committer(Options options, trail::CaSet identity_cas)
+      : options_(std::move(options)),
+        identity_cas_(std::move(identity_cas)),
+        disk_(options_.trail_dir, options_.min_free_bytes) {}
+  Status Rebuild(const OnReplay& on_replay);
+  AgentChain& Chain(const std::string& agent_id);
+  void Run();
+  void CommitGroup(std::vector<Item> items);
+  void CheckFrame(Item& item, const Status& room, std::vector<Pending>* pending);
+  void Reject(const std::string& agent_id, const ingest::v1::Frame& frame, const trail::ChainResult& result);
+  Status MakeDurable();
+  void Publish(const std::string& agent_id, const AgentChain& chain);
+
+  const Options options_;
+  const trail::CaSet identity_cas_;
+  const DiskGuard disk_;
+
+  // Ingest thread, or the opener before Start.
+  std::unique_ptr<trail::TrailWriter> writer_;
+  std::unique_ptr<trail::TrailReader> reader_;
+  std::unique_ptr<Quarantine> quarantine_;
+  std::map<std::string, std::unique_ptr<AgentChain>> chains_;
+  OnDurable on_durable_;
+  // Of the group under way.
+  std::vector<Item> group_;
+  std::vector<std::string_view> group_leaves_;
+  std::vector<std::pair<trail::Hash, std::string_view>> group_bodies_;
+  std::vector<std::string> group_agents_;
+  std::string storage_problem_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable cv_;
+  std::deque<Item> queue_;
+  uint64_t queued_bytes_ = 0;
+  bool stop_ = false;
+  IngestTotals totals_;
+  std::map<std::string, AgentCounters> counters_;
+  std::jthread thread_;
+};
+
+}  // namespace nodetrail::collector
+
+#endif  // NODETRAIL_COLLECTOR_INGEST_COMMITTER_H_

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/ingest/ingest_service.h"
+
+#include <fmt/format.h>
+
+#include <deque>
+#include <utility>
+
+#include "nodetrail/base/log.h"
+
+namespace nodetrail::collector {
+namespace {
+
+using ingest::v1::ClientMessage;
+using ingest::v1::ServerMessage;
+
+constexpr uint32_t kProtocolVersion = 1;
+// A stream is not read from while it holds this much, or has as many answers
+// that the peer does not take. Its memory is at most this and one message.
+constexpr uint64_t kStreamBytes = 1U << 20;
+constexpr size_t kStreamFrames = 64;
+constexpr size_t kStreamAnswers = 128;
+// … and while all streams together hold this, unless it holds nothing itself.
+constexpr uint64_t kTotalBytes = 128U << 20;
+
+}  // namespace
+
+Result<trail::SpiffeId> PeerId(const grpc::AuthContext& auth) {
+  if (!auth.IsPeerAuthenticated()) return Status(Code::kUnauthenticated, "no client certificate");
+  const std::vector<grpc::string_ref> uris = auth.FindPropertyValues("peer_uri");
+  if (uris.size() != 1) {
+    return Status(Code::kUnauthenticated,
+                  fmt::format("the certificate has {} URI names, one is needed: spiffe://<domain>/t/<tenant>/a/<agent>",
+                              uris.size()));
+  }
+  auto id = trail::ParseSpiffeId(std::string_view(uris[0].data(), uris[0].size()));
+  if (!id.ok()) return Status(Code::kUnauthenticated, fmt::format("the certificate's URI: {}", id.status().message()));
+  return id;
+}
+
+// What the committer holds of a stream. It outlives the stream if need be:
+// answers to a stream that is gone are dropped.
+class IngestService::Link final : public AnswerSink {
+ public:
+  explicit Link(Committer* committer) : committer_(committer) {}
+
+  void Answer(ServerMessage message, uint64_t freed_bytes) override;
+  void Abort(const grpc::Status& status);
+
+ private:
+  friend class Reactor;
+  void Pump();                              // mutex_ held
+  void MaybeRead();                         // mutex_ held
+  void Finish(const grpc::Status& status);  // mutex_ held
+
+  Committer* const committer_;
+  std::mutex mutex_;
+  Reactor* reactor_ = nullptr;  // null: gone
+  ClientMessage incoming_;
+  std::deque<ServerMessage> answers_;  // front is being written if writing_
+  bool writing_ = false;
+  bool reading_ = false;
+  bool read_closed_ = false;  // the peer has no more
+  bool finished_ = false;
+  uint64_t held_bytes_ = 0;
+  size_t held_items_ = 0;
+};
+
+// gRPC owns it, until OnDone.
+class IngestService::Reactor final : public grpc::ServerBidiReactor<ClientMessage, ServerMessage> {
+ public:
+  Reactor(IngestService* service, std::string agent_id, std::shared_ptr<Link> link)
+      : service_(service), agent_id_(std::move(agent_id)), link_(std::move(link)) {
+    const std::lock_guard lock(link_->mutex_);
+    link_->reactor_ = this;
+    link_->MaybeRead();
+  }
+
+  void OnReadDone(bool ok) override {
+    ClientMessage message;
+    {
+      const std::lock_guard lock(link_->mutex_);
+      link_->reading_ = false;
+      if (!ok) {
+        link_->read_closed_ = true;
+        link_->Pump();
+        return;
+      }
+      if (link_->finished_) return;
+      message = std::move(link_->incoming_);
+      link_->incoming_ = {};
+      if (const grpc::Status wrong = CheckOrder(message); !wrong.ok()) {
+        log::Warn(fmt::format("ingest: {}: {}", agent_id_, wrong.error_message()));
+        link_->Finish(wrong);
+        return;
+      }
+      link_->held_bytes_ += message.frame().leaf().size() + message.frame().body().size();
+      ++link_->held_items_;
+    }
+    if (message.has_hello()) {
+      service_->committer_->Hello(link_, agent_id_);
+    } else {
+      service_->committer_->Submit(link_, agent_id_, std::move(*message.mutable_frame()));
+    }
+    const std::lock_guard lock(link_->mutex_);
+    link_->MaybeRead();
+  }
+
+  void OnWriteDone(bool ok) override {
+    const std::lock_guard lock(link_->mutex_);
+    link_->writing_ = false;
+    link_->answers_.pop_front();
+    if (!ok) {
+      link_->Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the agent is gone"));
+      return;
+    }
+    link_->Pump();
+    link_->MaybeRead();
+  }
+
+  void OnCancel() override {
+    const std::lock_guard lock(link_->mutex_);
+    link_->Finish(grpc::Status(grpc::StatusCode::CANCELLED, "cancelled"));
+  }
+
+  void OnDone() override {
+    {
+      const std::lock_guard lock(link_->mutex_);
+      link_->reactor_ = nullptr;
+      link_->answers_.clear();
+    }
+    service_->Unregister(agent_id_, link_);
+    delete this;
+  }
+
+ private:
+  // Hello first, once; then frames. link_->mutex_ held.
+  grpc::Status CheckOrder(const ClientMessage& message) {
+    if (message.has_hello() && !greeted_) {
+      const ingest::v1::Hello& hello = message.hello();
+      if (hello.protocol_version() != kProtocolVersion) {
+        return {grpc::StatusCode::FAILED_PRECONDITION,
+                fmt::format("protocol version {} is not known here, {} is; do the versions fit?",
+                            hello.protocol_version(), kProtocolVersion)};
+      }
+      if (hello.agent_id() != agent_id_ || hello.tenant() != service_->tenant_) {
+        return {
+            grpc::StatusCode::PERMISSION_DENIED,
+            fmt::format("the certificate is of agent {} of tenant {}, the agent says otherwise; agent_id and tenant "
+                        "must be as in the certificate",
+                        agent_id_, service_->tenant_)};
+      }
+      greeted_ = true;
+      return grpc::Status::OK;
+    }
+    if (message.has_frame() && greeted_) return grpc::Status::OK;
+    return {grpc::StatusCode::INVALID_ARGUMENT, "Hello comes first and once, then frames"};
+  }
+
+  IngestService* const service_;
+  const std::string agent_id_;
+  const std::shared_ptr<Link> link_;
+  bool greeted_ = false;
+};
+
+void IngestService::Link::Answer(ServerMessage message, uint64_t freed_bytes) {
+  const std::lock_guard lock(mutex_);
+  held_bytes_ -= freed_bytes;
+  --held_items_;
+  if (reactor_ == nullptr || finished_) return;
+  answers_.push_back(std::move(message));
+  Pump();
+  MaybeRead();
+}
+
+void IngestService::Link::Abort(const grpc::Status& status) {
+  const std::lock_guard lock(mutex_);
+  Finish(status);
+}
+
+void IngestService::Link::Pump() {
+  if (reactor_ == nullptr || finished_ || writing_) return;
+  if (!answers_.empty()) {
+    writing_ = true;
+    reactor_->StartWrite(&answers_.front());
+  } else if (read_closed_ && held_items_ == 0) {
+    Finish(grpc::Status::OK);
+  }
+}
+
+void IngestService::Link::MaybeRead() {
+  if (reactor_ == nullptr || finished_ || reading_ || read_closed_) return;
+  if (held_bytes_ >= kStreamBytes || held_items_ >= kStreamFrames || answers_.size() >= kStreamAnswers) return;
+  if (held_items_ > 0 && committer_->queued_bytes() >= kTotalBytes) return;
+  reading_ = true;
+  reactor_->StartRead(&incoming_);
+}
+
+void IngestService::Link::Finish(const grpc::Status& status) {
+  if (reactor_ == nullptr || finished_) return;
+  finished_ = true;
+  reactor_->Finish(status);
+}
+
+IngestService::IngestService(std::string tenant, Committer* committer)
+    : tenant_(std::move(tenant)), committer_(committer) {}
+
+IngestService::~IngestService() = default;
+
+grpc::ServerBidiReactor<ClientMessage, ServerMessage>* IngestService::Stream(grpc::CallbackServerContext* context) {
+  // A peer that is refused before it has a stream of its own.
+  class Refusal final : public grpc::ServerBidiReactor<ClientMessage, ServerMessage> {
+   public:
+    explicit Refusal(const grpc::Status& status) { Finish(status); }
+    void OnDone() override { delete this; }
+  };
+  const Result<trail::SpiffeId> id = PeerId(*context->auth_context());
+  grpc::Status refusal;
+  if (!id.ok()) {
+    refusal = grpc::Status(grpc::StatusCode::UNAUTHENTICATED, std::string(id.status().message()));
+  } else if (id->role != 'a') {
+    refusal = grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "the certificate is a reader's, not an agent's");
+  } else if (id->tenant != tenant_) {
+    refusal = grpc::Status(grpc::StatusCode::PERMISSION_DENIED,
+                           fmt::format("the certificate is of tenant {}, which is not served here", id->tenant));
+  }
+  if (!refusal.ok()) {
+    log::Warn(fmt::format("ingest: a peer is refused: {}", refusal.error_message()));
+    return new Refusal(refusal);
+  }
+  auto link = std::make_shared<Link>(committer_);
+  auto* reactor = new Reactor(this, id->name, link);
+  Register(id->name, link);
+  return reactor;
+}
+
+void IngestService::Register(const std::string& agent_id, const std::shared_ptr<Link>& link) {
+  std::shared_ptr<Link> older;
+  bool shutdown = false;
+  {
+    const std::lock_guard lock(mutex_);
+    shutdown = shutdown_;
+    older = std::exchange(links_[agent_id], link);
+  }
+  log::Info(fmt::format("ingest: {}: connected{}", agent_id, older ? ", its older stream ends" : ""));
+  if (older) older->Abort(grpc::Status(grpc::StatusCode::ABORTED, "replaced by a newer stream of the same agent"));
+  if (shutdown) link->Abort(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the collector is stopping"));
+}
+
+void IngestService::Unregister(const std::string& agent_id, const std::shared_ptr<Link>& link) {
+  const std::lock_guard lock(mutex_);
+  auto it = links_.find(agent_id);
+  if (it == links_.end() || it->second != link) return;
+  links_.erase(it);
+  log::Info(fmt::format("ingest: {}: disconnected", agent_id));
+}
+
+void IngestService::Shutdown() {
+  std::vector<std::shared_ptr<Link>> links;
+  {
+    const std::lock_guard lock(mutex_);
+    shutdown_ = true;
+    for (const auto& [agent_id, link] : links_) links.push_back(link);
+  }
+  for (const auto& link : links) link->Abort(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the collector is stopping"));
+}
+
+std::vector<IngestAgent> IngestService::Agents() const {
+  std::vector<IngestAgent> agents = committer_->Agents();
+  const std::lock_guard lock(mutex_);
+  for (IngestAgent& agent : agents) agent.connected = links_.contains(agent.agent_id);
+  return agents;
+}
+
+IngestTotals IngestService::Totals() const {
+  IngestTotals totals = committer_->Totals();
+  const std::lock_guard lock(mutex_);
+  totals.streams = links_.size();
+  return totals;
+}
+
+}  // namespace nodetrail::collector

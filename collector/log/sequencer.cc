@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/log/sequencer.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "nodetrail/base/fd.h"
+#include "nodetrail/base/log.h"
+
+namespace nodetrail::collector {
+namespace {
+
+constexpr size_t kMaxKeyFileBytes = 64 * 1024;
+
+}  // namespace
+
+Result<LogSigner> LogSigner::Load(const std::string& key_file, const std::string& origin) {
+  struct stat st {};
+  if (stat(key_file.c_str(), &st) != 0) return ErrnoStatus(errno, fmt::format("log key: stat {}", key_file));
+  if ((st.st_mode & 077) != 0) {
+    return PermissionDenied(fmt::format("log key: {}: readable by others (mode {:04o}); chmod 0600 {}", key_file,
+                                        st.st_mode & 07777, key_file));
+  }
+  auto pem = ReadFile(key_file, kMaxKeyFileBytes);
+  if (!pem.ok()) return Annotate(pem.status(), "log key");
+  auto key = trail::Ed25519Key::FromPem(*pem);
+  trail::SecureErase(pem->data(), pem->size());
+  if (!key.ok()) {
+    return InvalidArgument(fmt::format("log key: {}: {}; make one with openssl genpkey -algorithm ed25519", key_file,
+                                       key.status().message()));
+  }
+  auto verifier = trail::NoteVerifier::Make(origin, key->public_key());
+  if (!verifier.ok()) return Annotate(verifier.status(), "log_origin");
+  return LogSigner{origin, std::move(*key), std::move(*verifier)};
+}
+
+Result<std::unique_ptr<Sequencer>> Sequencer::Open(Options options, LogSigner signer) {
+  std::unique_ptr<Sequencer> out(new Sequencer(std::move(options), std::move(signer)));
+  const std::string& dir = out->options_.trail_dir;
+  const std::string vkey_path = dir + "/log/log.vkey";
+  const std::string vkey = out->signer_.verifier.ToString() + "\n";
+  auto known = ReadFile(vkey_path, kMaxKeyFileBytes);
+  if (known.ok() && *known != vkey) {
+    return FailedPrecondition(
+        fmt::format("{}: this trail was begun with another log key or origin; configure "
+                    "log_key_file and log_origin as before",
+                    vkey_path));
+  }
+  if (!known.ok()) {
+    if (known.status().code() != Code::kNotFound) return known.status();
+    NT_RETURN_IF_ERROR(WriteFileAtomically(vkey_path, vkey, 0644));
+  }
+
+  NT_ASSIGN_OR_RETURN(out->reader_, trail::TrailReader::Open(dir));
+  auto note = out->reader_->Checkpoint();
+  if (!note.ok()) {
+    if (note.status().code() != Code::kNotFound) return note.status();
+    return out;
+  }
+  auto checkpoint = trail::VerifyCheckpoint(*note, out->signer_.verifier);
+  if (!checkpoint.ok()) {
+    return DataLoss(
+        fmt::format("{}/log/checkpoint is not signed by this log's key: {}; it was altered, or the key "
+                    "was; run nodetrail verify",
+                    dir, checkpoint.status().message()));
+  }
+  out->published_ = *note;
+  out->signed_size_ = checkpoint->size;
+  out->signed_root_ = checkpoint->root;
+  out->head_.size = checkpoint->size;
+  out->head_.root = checkpoint->root;
+  return out;
+}
+
+Sequencer::~Sequencer() { Stop(); }
+
+Status Sequencer::Replay(std::string_view leaf) {
+  range_.Append(trail::LeafHash(leaf));
+  if (range_.size() == signed_size_ && range_.Root() != signed_root_) {
+    return DataLoss(
+        fmt::format("{}: the first {} leaves do not have the root that was signed: the log was altered; "
+                    "run nodetrail verify",
+                    options_.trail_dir, signed_size_));
+  }
+  return OkStatus();
+}
+
+Status Sequencer::ReplayDone() const {
+  if (range_.size() >= signed_size_) return OkStatus();
+  return DataLoss(
+      fmt::format("{}: the log has {} leaves, a checkpoint for {} was signed: leaves were removed, or an old "
+                  "backup restored; run nodetrail verify",
+                  options_.trail_dir, range_.size(), signed_size_));
+}
+
+void Sequencer::Start() {
+  accepted_from_ = range_.size();
+  thread_ = std::jthread([this] { Run(); });
+}
+
+void Sequencer::Stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+    cv_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Sequencer::Appended(uint64_t first, std::span<const trail::Hash> leaf_hashes) {
+  const std::lock_guard lock(mutex_);
+  if (refused_) return;
+  NT_CHECK(first == accepted_from_ + accepted_.size());
+  accepted_.insert(accepted_.end(), leaf_hashes.begin(), leaf_hashes.end());
+}
+
+Sequencer::Head Sequencer::GetHead() const {
+  const std::lock_guard lock(mutex_);
+  return head_;
+}
+
+void Sequencer::Run() {
+  for (bool last = false; !last;) {
+    uint64_t size = 0;
+    {
+      std::unique_lock lock(mutex_);
+      // The first round is at once: a log without a checkpoint gets one.
+      size = accepted_from_ + accepted_.size();
+      last = stop_;
+    }
+    if (Status status = Integrate(size); !status.ok()) {
+      SetProblem(status);
+    } else if (status = SignAndPublish(); !status.ok()) {
+      SetProblem(status);
+    }
+    std::unique_lock lock(mutex_);
+    if (refused_) return;
+    if (!last) cv_.wait_for(lock, options_.interval, [this] { return stop_; });
+  }
+}
+
+// Reads leaves [range_.size(), size) back and adds them.
+Status Sequencer::Integrate(uint64_t size) {
+  if (range_.size() >= size) return OkStatus();
+  Status wrong;
+  const Status read = reader_->ForEach(range_.size(), [&](const trail::LeafLocation& where, std::string_view leaf) {
+    const trail::Hash hash = trail::LeafHash(leaf);
+    const std::lock_guard lock(mutex_);
+    if (where.index != accepted_from_ || hash != accepted_.front()) {
+      refused_ = true;
+      accepted_.clear();
+      wrong =
+          DataLoss(fmt::format("{}: leaf {} at offset {} is not what was accepted: the disk or memory changed it; no "
+                               "checkpoint is signed any more; run nodetrail verify",
+                               where.file, where.index, where.offset));
+      return false;
+    }
+    range_.Append(hash);
+    accepted_.pop_front();
+    ++accepted_from_;
+    return accepted_from_ < size;
+  });
+  if (!wrong.ok()) return wrong;
+  NT_RETURN_IF_ERROR(read);
+  if (range_.size() < size) {
+    return DataLoss(fmt::format("the log reads back {} leaves, {} were made durable", range_.size(), size));
+  }
+  return OkStatus();
+}
+
+Status Sequencer::SignAndPublish() {
+  if (range_.size() == signed_size_ && !published_.empty()) return OkStatus();
+  NT_CHECK(range_.size() >= signed_size_);
+  const trail::Checkpoint checkpoint{signer_.origin, range_.size(), range_.Root(), {}};
+  NT_ASSIGN_OR_RETURN(std::string note, trail::SignCheckpoint(checkpoint, signer_.key));
+  NT_RETURN_IF_ERROR(WriteFileAtomically(options_.trail_dir + "/log/checkpoint", note, 0644));
+  published_ = std::move(note);
+  signed_size_ = checkpoint.size;
+  signed_root_ = checkpoint.root;
+  const std::lock_guard lock(mutex_);
+  head_ = Head{checkpoint.size, checkpoint.root, ""};
+  return OkStatus();
+}
+
+// Logged when it changes; tried again at the next interval unless refused.
+void Sequencer::SetProblem(const Status& status) {
+  std::string text = fmt::format("checkpoint: {}", status.message());
+  {
+    const std::lock_guard lock(mutex_);
+    if (head_.problem == text) return;
+    head_.problem = text;
+  }
+  log::Error(text);
+}
+
+}  // namespace nodetrail::collector

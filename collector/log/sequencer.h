@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The sequencer: states in a signed checkpoint how long the log is and what
+// its root is, at most `interval` after it grew. Own thread.
+//
+// What it signs is computed from the leaves as they lie on the disk, read back
+// after they were made durable, and compared with what ingest accepted: a bit
+// that flipped in between is found before the signature. It never signs
+// a tree that is smaller than, or does not extend, the last one it signed.
+#ifndef NODETRAIL_COLLECTOR_LOG_SEQUENCER_H_
+#define NODETRAIL_COLLECTOR_LOG_SEQUENCER_H_
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "nodetrail/base/clock.h"
+#include "nodetrail/base/status.h"
+#include "nodetrail/trail/crypto.h"
+#include "nodetrail/trail/merkle.h"
+#include "nodetrail/trail/note.h"
+#include "nodetrail/trail/trail_store.h"
+
+namespace nodetrail::collector {
+
+// The Ed25519 key that signs checkpoints of one origin.
+struct LogSigner {
+  std::string origin;
+  trail::Ed25519Key key;
+  trail::NoteVerifier verifier;
+
+  // PEM file, not readable by group or others. Errors name file, cause, fix.
+  static Result<LogSigner> Load(const std::string& key_file, const std::string& origin);
+};
+
+class Sequencer {
+ public:
+  struct Options {
+    std::string trail_dir;
+    std::chrono::milliseconds interval{1000};
+  };
+  struct Head {
+    uint64_t size = 0;  // of the last signed checkpoint; 0: none
+    trail::Hash root{};
+    std::string problem;  // why it does not sign; empty if it does
+  };
+
+  // Checks log/log.vkey (written if missing; FailedPrecondition if it is
+  // another key's) and the last checkpoint's signature (DataLoss if it is not
+  // ours). Leaves are then given to Replay in order, from 0.
+  static Result<std::unique_ptr<Sequencer>> Open(Options options, LogSigner signer);
+  ~Sequencer();  // Stop()
+  Sequencer(const Sequencer&) = delete;
+  Sequencer& operator=(const Sequencer&) = delete;
+
+  // At start, before Start: a leaf of the log as read back. DataLoss at the
+  // size of the last checkpoint if the root is not the one that was signed.
+  Status Replay(std::string_view leaf);
+  // DataLoss if the log is shorter than the last checkpoint.
+  Status ReplayDone() const;
+
+  void Start();
+  // Signs what is there, then ends the thread. Idempotent.
+  void Stop();
+
+  // Ingest made leaves durable, from index `first` on, with these leaf hashes.
+  // Any thread; returns at once.
+  void Appended(uint64_t first, std::span<const trail::Hash> leaf_hashes);
+
+  [[nodiscard]] Head GetHead() const;
+  [[nodiscard]] const trail::NoteVerifier& verifier() const { return signer_.verifier; }
+
+ private:
+  Sequencer(Options options, LogSigner signer) : options_(std::move(options)), signer_(std::move(signer)) {}
+  void Run();
+  Status Integrate(uint64_t size);
+  Status SignAndPublish();
+  void SetProblem(const Status& status);
+
+  const Options options_;
+  const LogSigner signer_;
+  // Sequencer thread, or the opener before Start.
+  trail::CompactRange range_;
+  std::unique_ptr<trail::TrailReader> reader_;
+  uint64_t signed_size_ = 0;
+  trail::Hash signed_root_{};
+  std::string published_;  // the note on disk
+
+  mutable std::mutex mutex_;
+  std::condition_variable cv_;
+  std::deque<trail::Hash> accepted_;  // of leaves not integrated yet
+  uint64_t accepted_from_ = 0;        // index of its front
+  bool stop_ = false;
+  bool refused_ = false;  // for good
+  Head head_;
+  std::jthread thread_;
+};
+
+}  // namespace nodetrail::collector
+
+#endif  // NODETRAIL_COLLECTOR_LOG_SEQUENCER_H_

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/store/quarantine.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <system_error>
+
+#include "nodetrail/base/fd.h"
+#include "nodetrail/trail/crypto.h"
+
+namespace nodetrail::collector {
+
+Result<std::unique_ptr<Quarantine>> Quarantine::Open(const std::string& dir, const QuarantineLimits& limits) {
+  NT_RETURN_IF_ERROR(MakeDirectories(dir, 0750));
+  std::unique_ptr<Quarantine> out(new Quarantine(dir, limits));
+  std::error_code ec;
+  std::filesystem::directory_iterator it(dir, ec);
+  if (ec) return ErrnoStatus(ec.value(), fmt::format("quarantine: read {}", dir));
+  for (const std::filesystem::directory_iterator end; it != end; it.increment(ec)) {
+    if (ec) return ErrnoStatus(ec.value(), fmt::format("quarantine: read {}", dir));
+    std::error_code size_error;
+    const uint64_t size = it->is_regular_file(size_error) ? it->file_size(size_error) : 0;
+    ++out->files_;
+    out->bytes_ += size_error ? 0 : size;
+    if (it->path().extension() == ".reason") ++out->batches_;
+  }
+  return out;
+}
+
+Status Quarantine::Keep(std::string_view agent_id, std::string_view leaf, std::string_view body,
+                        std::string_view reason) {
+  const std::string digest = trail::Hex(trail::Sha256Of({leaf, body})).substr(0, 16);
+  const std::string base = fmt::format("{}/{}-{}", dir_, agent_id, digest);
+  if (::access((base + ".reason").c_str(), F_OK) == 0) return OkStatus();
+  const uint64_t bytes = leaf.size() + body.size() + reason.size() + 1;
+  if (files_ + 3 > limits_.max_files || bytes_ + bytes > limits_.max_bytes) {
+    ++dropped_;
+    return OkStatus();
+  }
+  NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".leaf", leaf, 0640));
+  if (!body.empty()) NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".body", body, 0640));
+  NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".reason", fmt::format("{}\n", reason), 0640));
+  files_ += body.empty() ? 2 : 3;
+  bytes_ += bytes;
+  ++batches_;
+  return OkStatus();
+}
+
+}  // namespace nodetrail::collector
