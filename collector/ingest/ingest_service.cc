@@ -80,8 +80,8 @@ class IngestService::Reactor final : public grpc::ServerBidiReactor<ClientMessag
     ClientMessage message;
     {
       const std::lock_guard lock(link_->mutex_);
-      link_->reading_ = false;
       if (!ok) {
+        link_->reading_ = false;
         link_->read_closed_ = true;
         link_->Pump();
         return;
@@ -102,8 +102,11 @@ class IngestService::Reactor final : public grpc::ServerBidiReactor<ClientMessag
     } else {
       service_->committer_->Submit(link_, agent_id_, std::move(*message.mutable_frame()));
     }
+    // Only now may the next read begin: it must not be queued before this one.
     const std::lock_guard lock(link_->mutex_);
+    link_->reading_ = false;
     link_->MaybeRead();
+    link_->Pump();
   }
 
   void OnWriteDone(bool ok) override {

@@ -42,7 +42,7 @@ Status Quarantine::Keep(std::string_view agent_id, std::string_view leaf, std::s
   NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".leaf", leaf, 0640));
   if (!body.empty()) NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".body", body, 0640));
   NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".reason", fmt::format("{}\n", reason), 0640));
-  files_ += body.empty() ? 2 : 3;
+  files_ += body.empty() ? 2U : 3U;
   bytes_ += bytes;
   ++batches_;
   return OkStatus();
