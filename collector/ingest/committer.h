@@ -57,9 +57,12 @@ class Committer {
   // A leaf of the log at start, in order.
   using OnReplay = std::function<Status(std::string_view leaf)>;
 
-  // Opens the trail for writing, and rebuilds every agent's chain from it:
-  // DataLoss if a leaf does not continue its chain.
-  static Result<std::unique_ptr<Committer>> Open(Options options, trail::CaSet identity_cas, const OnReplay& on_replay);
+  // Opens the trail for writing (`on_open`, if given, is called once it holds
+  // the lock), and rebuilds every agent's chain from it: DataLoss if a leaf
+  // does not continue its chain. FailedPrecondition: another collector has the
+  // trail, or it is another tenant's.
+  static Result<std::unique_ptr<Committer>> Open(Options options, trail::CaSet identity_cas,
+                                                 const std::function<Status()>& on_open, const OnReplay& on_replay);
   ~Committer();  // Stop()
   Committer(const Committer&) = delete;
   Committer& operator=(const Committer&) = delete;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <deque>
+#include <optional>
 #include <utility>
 
 #include "nodetrail/base/log.h"
@@ -45,7 +46,10 @@ class IngestService::Link final : public AnswerSink {
   explicit Link(Committer* committer) : committer_(committer) {}
 
   void Answer(ServerMessage message, uint64_t freed_bytes) override;
+  // Ends the stream now.
   void Abort(const grpc::Status& status);
+  // Ends it once the answers that wait are written.
+  void FinishAfterAnswers(const grpc::Status& status);
 
  private:
   friend class Reactor;
@@ -62,6 +66,7 @@ class IngestService::Link final : public AnswerSink {
   bool reading_ = false;
   bool read_closed_ = false;  // the peer has no more
   bool finished_ = false;
+  std::optional<grpc::Status> last_;  // to finish with, once nothing is to be written
   uint64_t held_bytes_ = 0;
   size_t held_items_ = 0;
 };
@@ -181,18 +186,26 @@ void IngestService::Link::Abort(const grpc::Status& status) {
   Finish(status);
 }
 
+void IngestService::Link::FinishAfterAnswers(const grpc::Status& status) {
+  const std::lock_guard lock(mutex_);
+  last_ = status;
+  Pump();
+}
+
 void IngestService::Link::Pump() {
   if (reactor_ == nullptr || finished_ || writing_) return;
   if (!answers_.empty()) {
     writing_ = true;
     reactor_->StartWrite(&answers_.front());
+  } else if (last_) {
+    Finish(*last_);
   } else if (read_closed_ && held_items_ == 0) {
     Finish(grpc::Status::OK);
   }
 }
 
 void IngestService::Link::MaybeRead() {
-  if (reactor_ == nullptr || finished_ || reading_ || read_closed_) return;
+  if (reactor_ == nullptr || finished_ || reading_ || read_closed_ || last_) return;
   if (held_bytes_ >= kStreamBytes || held_items_ >= kStreamFrames || answers_.size() >= kStreamAnswers) return;
   if (held_items_ > 0 && committer_->queued_bytes() >= kTotalBytes) return;
   reading_ = true;
@@ -265,7 +278,8 @@ void IngestService::Shutdown() {
     shutdown_ = true;
     for (const auto& [agent_id, link] : links_) links.push_back(link);
   }
-  for (const auto& link : links) link->Abort(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the collector is stopping"));
+  for (const auto& link : links)
+    link->FinishAfterAnswers(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the collector is stopping"));
 }
 
 std::vector<IngestAgent> IngestService::Agents() const {

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/collector.h"
+
+#include <fmt/format.h>
+#include <grpcpp/ext/health_check_service_server_builder_option.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <utility>
+
+#include "collector/ingest/committer.h"
+#include "collector/ingest/ingest_service.h"
+#include "nodetrail/base/fd.h"
+#include "nodetrail/base/log.h"
+#include "nodetrail/base/tls_files.h"
+#include "nodetrail/trail/crypto.h"
+
+namespace nodetrail::collector {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr size_t kMaxCaBytes = 1U << 20;
+// What gRPC may hold for all peers together before it slows them down.
+constexpr size_t kGrpcMemory = 512U << 20;
+constexpr unsigned kCertificateRefreshSeconds = 10;
+
+struct HostPort {
+  std::string host;
+  std::string port;
+};
+
+std::optional<HostPort> SplitListen(const std::string& listen) {
+  const size_t colon = listen.rfind(':');
+  if (colon == std::string::npos || colon == 0) return std::nullopt;
+  HostPort out{listen.substr(0, colon), listen.substr(colon + 1)};
+  if (out.host.front() == '[' && out.host.back() == ']') out.host = out.host.substr(1, out.host.size() - 2);
+  unsigned port = 0;
+  const char* end = out.port.data() + out.port.size();
+  const auto [at, ec] = std::from_chars(out.port.data(), end, port);
+  if (ec != std::errc() || at != end || port > 65535 || out.host.empty()) return std::nullopt;
+  return out;
+}
+
+// gRPC says only that it could not listen: bind once ourselves to learn why.
+Status ProbeListen(const std::string& listen) {
+  const std::optional<HostPort> to = SplitListen(listen);
+  if (!to) return InvalidArgument(fmt::format("listen: {}: not host:port", listen));
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* list = nullptr;
+  if (const int rc = getaddrinfo(to->host.c_str(), to->port.c_str(), &hints, &list); rc != 0) {
+    return InvalidArgument(fmt::format("listen: {}: {}; use an address of this node", listen, gai_strerror(rc)));
+  }
+  Status status;
+  for (const addrinfo* a = list; a != nullptr && status.ok(); a = a->ai_next) {
+    const UniqueFd fd(socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol));
+    if (!fd.valid()) continue;
+    const int on = 1;
+    setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(fd.get(), a->ai_addr, a->ai_addrlen) == 0 && ::listen(fd.get(), 1) == 0) continue;
+    const int err = errno;
+    const char* fix = "check listen";
+    if (err == EADDRINUSE) fix = "another process has the port: stop it, or set another port";
+    if (err == EADDRNOTAVAIL) fix = "it is not an address of this node";
+    if (err == EACCES) fix = "ports below 1024 need CAP_NET_BIND_SERVICE";
+    status = Unavailable(fmt::format("listen: {}: {}; {}", listen, ErrnoName(err), fix));
+  }
+  freeaddrinfo(list);
+  return status;
+}
+
+std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const config::v1::Tls& tls) {
+  auto provider = std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+      tls.key_file(), tls.cert_file(), tls.ca_file(), kCertificateRefreshSeconds);
+  grpc::experimental::TlsServerCredentialsOptions options(provider);
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
+  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  // The name in a client's certificate is an identity, not a host; ingest and
+  // query read it from the URI SAN themselves.
+  options.set_check_call_host(false);
+  return grpc::experimental::TlsServerCredentials(options);
+}
+
+}  // namespace
+
+void CheckConfig(const config::v1::CollectorConfig& config, ConfigReport& report) {
+  if (!trail::ValidId(config.tenant()))
+    report.Add("tenant", "1 to 64 letters, digits, '.', '_', '-', not beginning with '.'");
+  if (!trail::ValidNoteName(config.log_origin())) {
+    report.Add("log_origin", "a name without spaces, control characters and '+', e.g. trail.example.com/default");
+  }
+  if (!SplitListen(config.listen())) report.Add("listen", "must be host:port, e.g. 127.0.0.1:7443 or [::1]:7443");
+}
+
+class Collector::Impl {
+ public:
+  Impl(const config::v1::CollectorConfig& config, const Clock* clock) : config_(config), clock_(clock) {}
+  ~Impl() { Stop(milliseconds(1000)); }
+
+  Failure Start() {
+    if (Status s = OpenKeys(); !s.ok()) return {ExitCode::kKeys, s};
+    if (Failure f = OpenTrail(); !f.status.ok()) return f;
+    if (Status s = Serve(); !s.ok()) return {ExitCode::kConfig, s};
+    if (!config_.pid_file().empty()) {
+      const Status s = WriteFileAtomically(config_.pid_file(), fmt::format("{}\n", getpid()), 0644);
+      if (!s.ok()) return {ExitCode::kConfig, Annotate(s, "pid_file")};
+      wrote_pid_ = true;
+    }
+    return {};
+  }
+
+  void Stop(milliseconds timeout) {
+    if (stopped_) return;
+    stopped_ = true;
+    const auto deadline = std::chrono::system_clock::now() + timeout;
+    if (server_) {
+      if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(false);
+      // What was received is committed and answered before the streams end.
+      if (committer_) committer_->Stop();
+      if (ingest_) ingest_->Shutdown();
+      server_->Shutdown(deadline);
+      server_->Wait();
+    }
+    if (committer_) committer_->Stop();
+    if (sequencer_) sequencer_->Stop();
+    if (wrote_pid_) ::unlink(config_.pid_file().c_str());
+  }
+
+  Status OpenKeys() {
+    const config::v1::Tls& tls = config_.tls();
+    NT_RETURN_IF_ERROR(LoadTlsFiles({tls.ca_file(), tls.cert_file(), tls.key_file()}, clock_->WallNs()).status());
+    NT_ASSIGN_OR_RETURN(const std::string pem, ReadFile(config_.identity_ca_file(), kMaxCaBytes));
+    auto cas = trail::CaSet::FromPem(pem);
+    if (!cas.ok()) {
+      return Status(cas.status().code(),
+                    fmt::format("identity_ca_file: {}: {}; put the PEM of the enrolling authority there",
+                                config_.identity_ca_file(), cas.status().message()));
+    }
+    identity_cas_ = std::make_unique<trail::CaSet>(*std::move(cas));
+    NT_ASSIGN_OR_RETURN(LogSigner signer, LogSigner::Load(config_.log_key_file(), config_.log_origin()));
+    signer_ = std::make_unique<LogSigner>(std::move(signer));
+    return OkStatus();
+  }
+
+  // One pass over the log gives chains and root; then nothing is taken on
+  // trust of memory that was not checked against what was signed.
+  Failure OpenTrail() {
+    const std::string& dir = config_.trail_dir();
+    Committer::Options options;
+    options.trail_dir = dir;
+    options.tenant = config_.tenant();
+    options.min_free_bytes = config_.min_free_bytes();
+    options.clock = clock_;
+    Failure failure;
+    auto on_replay = [this](std::string_view leaf) { return sequencer_->Replay(leaf); };
+    auto committer = Committer::Open(
+        options, *identity_cas_,
+        [&]() -> Status {
+          auto sequencer = Sequencer::Open({dir, milliseconds(config_.checkpoint_interval_ms())}, std::move(*signer_));
+          if (!sequencer.ok()) {
+            failure.code =
+                sequencer.status().code() == Code::kFailedPrecondition ? ExitCode::kKeys : ExitCode::kStorage;
+            return sequencer.status();
+          }
+          sequencer_ = std::move(*sequencer);
+          return OkStatus();
+        },
+        on_replay);
+    if (!committer.ok()) {
+      if (failure.code == ExitCode::kOk) failure.code = ExitCode::kStorage;
+      failure.status = committer.status();
+      return failure;
+    }
+    committer_ = std::move(*committer);
+    if (Status s = sequencer_->ReplayDone(); !s.ok()) return {ExitCode::kStorage, s};
+    committer_->Start(
+        [this](uint64_t first, std::span<const trail::Hash> leaf_hashes) { sequencer_->Appended(first, leaf_hashes); });
+    sequencer_->Start();
+    return {};
+  }
+
+  Status Serve() {
+    NT_RETURN_IF_ERROR(ProbeListen(config_.listen()));
+    ingest_ = std::make_unique<IngestService>(config_.tenant(), committer_.get());
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(config_.listen(), MakeCredentials(config_.tls()), &port_);
+    builder.RegisterService(ingest_.get());
+    builder.SetMaxReceiveMessageSize(kMaxIngestMessageBytes);
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 64);
+    builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 16 * 1024);
+    builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
+    grpc::ResourceQuota quota("collector");
+    quota.Resize(kGrpcMemory);
+    builder.SetResourceQuota(quota);
+    server_ = builder.BuildAndStart();
+    if (!server_ || port_ == 0) {
+      return Unavailable(
+          fmt::format("listen: {}: gRPC can't serve there; check listen and the TLS files", config_.listen()));
+    }
+    return OkStatus();
+  }
+
+  const config::v1::CollectorConfig config_;
+  const Clock* const clock_;
+  std::unique_ptr<trail::CaSet> identity_cas_;
+  std::unique_ptr<LogSigner> signer_;
+  std::unique_ptr<Sequencer> sequencer_;
+  std::unique_ptr<Committer> committer_;
+  std::unique_ptr<IngestService> ingest_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+  bool wrote_pid_ = false;
+  bool stopped_ = false;
+};
+
+Collector::Collector(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Collector::~Collector() = default;
+
+std::unique_ptr<Collector> Collector::Start(const config::v1::CollectorConfig& config, const Clock* clock,
+                                            Failure* failure) {
+  auto impl = std::make_unique<Impl>(config, clock);
+  *failure = impl->Start();
+  if (!failure->status.ok()) return nullptr;
+  log::Info(fmt::format("serving {} (port {}), trail {} with {} leaves", config.listen(), impl->port_,
+                        config.trail_dir(), impl->committer_->Totals().log_size));
+  return std::unique_ptr<Collector>(new Collector(std::move(impl)));
+}
+
+void Collector::Stop(milliseconds timeout) { impl_->Stop(timeout); }
+int Collector::port() const { return impl_->port_; }
+const IngestView& Collector::ingest() const { return *impl_->ingest_; }
+Sequencer::Head Collector::head() const { return impl_->sequencer_->GetHead(); }
+bool Collector::healthy() const { return head().problem.empty() && impl_->committer_->disk().Check(0).ok(); }
+
+std::string Collector::StatusLine() const {
+  const IngestTotals totals = impl_->ingest_->Totals();
+  const Sequencer::Head at = head();
+  std::string line = fmt::format("{} leaves, {} under the checkpoint, {} agents connected, {} rejected",
+                                 totals.log_size, at.size, totals.streams, totals.rejected);
+  if (!at.problem.empty()) line += "; " + at.problem;
+  return line;
+}
+
+}  // namespace nodetrail::collector
