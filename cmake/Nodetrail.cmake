@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # nt_library(NAME SRCS … DEPS …)   a static library with the house's warnings
 # nt_program(NAME SRCS … DEPS …)   an executable, into bin/
-# nt_test(NAME SRCS … DEPS …)      a GoogleTest binary, its cases listed by ctest with label "unit"
+# nt_test(NAME SRCS … DEPS …)      a GoogleTest binary, its cases listed by ctest with LABEL: "unit" unless
+#                                  given; root and e2e tests run one at a time
 # nt_fuzzer(NAME SRCS … DEPS … CORPUS dir)   a libFuzzer binary, fuzz preset only
 
 include_guard(GLOBAL)
@@ -58,7 +59,12 @@ function(nt_test name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main nt_options)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
   target_compile_definitions(${name} PRIVATE NT_SOURCE_DIR="${PROJECT_SOURCE_DIR}" NT_BINARY_DIR="${CMAKE_BINARY_DIR}")
-  gtest_discover_tests(${name} TEST_PREFIX "${name}." PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} DISCOVERY_TIMEOUT 60)
+  set(serial)
+  if(NOT ARG_LABEL STREQUAL "unit")
+    set(serial RUN_SERIAL TRUE)  # they measure, count, and load probes
+  endif()
+  gtest_discover_tests(${name} TEST_PREFIX "${name}."
+    PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} ${serial} DISCOVERY_TIMEOUT 60)
 endfunction()
 
 function(nt_fuzzer name)

@@ -1,0 +1,181 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# ./dev build, test, fuzz, bench, fmt, lint, docs, package, clean.
+# shellcheck disable=SC2154
+
+verb_build() { build "${1:-dev}" "${@:2}"; }
+
+run_ctest() { # PRESET ARGS…
+  local preset=$1
+  shift
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error "$@"
+}
+
+# Why the root tier can't run here; empty if it can.
+root_tier_obstacle() {
+  if ((EUID != 0)); then
+    echo "not root"
+  elif [[ ! -r /sys/kernel/btf/vmlinux ]]; then
+    echo "no BTF: /sys/kernel/btf/vmlinux is missing (the kernel needs CONFIG_DEBUG_INFO_BTF)"
+  fi
+}
+
+verb_test() {
+  build dev
+  local obstacle
+  obstacle=$(root_tier_obstacle)
+  if [[ -z $obstacle ]]; then
+    ensure_tracefs
+    say "unit, root and e2e tiers"
+    # One run, one summary. Root and e2e tests measure and count: they are RUN_SERIAL.
+    run_ctest dev -j"$(nproc)" --output-junit "$root/build/log/junit.xml" "$@"
+    return
+  fi
+  say "root and e2e tiers can't run: $obstacle"
+  if [[ ${NODETRAIL_ALLOW_NO_ROOT_TESTS:-} == 1 ]]; then
+    note "left out, as NODETRAIL_ALLOW_NO_ROOT_TESTS=1 asks"
+    run_ctest dev -L '^unit$' -j"$(nproc)" "$@"
+    return
+  fi
+  run_ctest dev -L '^unit$' -j"$(nproc)" "$@" || true
+  die "root and e2e tiers not run: $obstacle (NODETRAIL_ALLOW_NO_ROOT_TESTS=1 lets this pass)"
+}
+
+verb_tier() { # TIER CTEST ARGS…
+  local tier=$1 obstacle
+  shift
+  build dev
+  if [[ $tier != unit ]]; then
+    obstacle=$(root_tier_obstacle)
+    [[ -z $obstacle ]] || die "the $tier tier can't run: $obstacle"
+    ensure_tracefs
+    run_ctest dev -L "^$tier\$" "$@"
+  else
+    run_ctest dev -L '^unit$' -j"$(nproc)" "$@"
+  fi
+}
+
+verb_fuzz() {
+  local name=${1:-} runs=1000000 seconds=0 coverage=
+  [[ -n $name && $name != -* ]] || misuse "fuzz NAME; there are: $(fuzzer_names | tr '\n' ' ')"
+  shift
+  while (($#)); do
+    case $1 in
+      --runs | --seconds)
+        [[ ${2:-} =~ ^[0-9]+$ ]] || misuse "$1 needs a number"
+        [[ $1 == --runs ]] && runs=$2 || seconds=$2
+        shift
+        ;;
+      --coverage) coverage=1 ;;
+      *) misuse "fuzz: unknown option $1" ;;
+    esac
+    shift
+  done
+  fuzzer_names | grep -qx "$name" || misuse "no fuzzer '$name'; there are: $(fuzzer_names | tr '\n' ' ')"
+  build fuzz "nt_${name}_fuzzer"
+  local found=build/fuzz/corpus/$name crashes=build/fuzz/crashes/$name
+  mkdir -p "$found" "$crashes"
+  say "fuzzing $name: $runs runs"
+  local options=(-runs="$runs" -artifact_prefix="$crashes/" -print_final_stats=1 -timeout=10 -rss_limit_mb=2048 -verbosity=1)
+  ((seconds == 0)) || options+=(-max_total_time="$seconds")
+  # What is new goes to the first folder; the corpus of the repository is only read.
+  local corpora=("$found")
+  [[ ! -d tests/fuzz/corpus/$name ]] || corpora+=("tests/fuzz/corpus/$name")
+  if ! "build/fuzz/bin/nt_${name}_fuzzer" "${options[@]}" "${corpora[@]}" 2>&1 |
+    tee "build/log/fuzz-$name.log" | grep -E 'ERROR|SUMMARY|stat::|Done|panic|invariant|#[0-9]+.*(pulse|DONE)' >&2; then
+    tail -n 40 "build/log/fuzz-$name.log" >&2
+    die "fuzzing $name found something: $crashes (whole log: build/log/fuzz-$name.log)"
+  fi
+  [[ -z $coverage ]] || fuzz_coverage "$name" "${corpora[@]}"
+}
+
+fuzzer_names() {
+  grep -rhoE 'nt_fuzzer\(nt_[a-z_]+_fuzzer' --include=CMakeLists.txt --include='*.cmake' \
+    agent base collector cli proto schema trail 2>/dev/null | sed -E 's/nt_fuzzer\(nt_(.*)_fuzzer/\1/' | sort -u
+}
+
+# The line coverage of the parser's own files by the corpora.
+fuzz_coverage() { # NAME CORPUS…
+  local name=$1 dir=build/coverage/fuzz sources
+  shift
+  build coverage "nt_${name}_fuzzer"
+  mkdir -p "$dir"
+  LLVM_PROFILE_FILE=$dir/$name.profraw "build/coverage/bin/nt_${name}_fuzzer" -runs=0 "$@" >/dev/null 2>&1 ||
+    die "the coverage build of the $name fuzzer failed on the corpus"
+  llvm-profdata-14 merge -sparse "$dir/$name.profraw" -o "$dir/$name.profdata"
+  mapfile -t sources < <(fuzzed_sources "$name")
+  llvm-cov-14 report "build/coverage/bin/nt_${name}_fuzzer" -instr-profile="$dir/$name.profdata" \
+    "${sources[@]}" | tee "$dir/$name.txt"
+  awk -v name="$name" '$1 == "TOTAL" { printf "fuzz %s: line coverage of the parser %s\n", name, $10; exit !($10 + 0 >= 85) }' \
+    "$dir/$name.txt" || die "less than 85 % of the lines of $name"
+}
+
+fuzzed_sources() { # NAME: the files whose coverage counts
+  case $1 in
+    config) printf '%s\n' base/config_loader.cc base/yaml_tree.cc ;;
+    decoder) find agent/decode -name '*.cc' ! -name '*_test.cc' ! -name '*_fuzzer.cc' ;;
+    header) printf '%s\n' trail/header.cc ;;
+    spool) find agent/spool -name '*.cc' ! -name '*_test.cc' ! -name '*_fuzzer.cc' ;;
+    *) find . -path ./build -prune -o -name "${1}.cc" -print ;;
+  esac
+}
+
+verb_bench() {
+  case ${1:-} in
+    hooks) need_root bench "$@" ;;
+    trail) ;;
+    *) misuse "bench hooks, or bench trail" ;;
+  esac
+  local name=$1
+  shift
+  build release-bench "nt_${name}_bench"
+  "build/release-bench/bin/nt_${name}_bench" "$@"
+}
+
+cxx_files() { git ls-files '*.cc' '*.h' | grep -vE '^(bpf|include/nodetrail/abi|tests/workloads)/'; }
+
+verb_fmt() {
+  install_packages packaging/ci-deps.txt
+  cxx_files | xargs -r clang-format-14 -i
+}
+
+verb_lint() {
+  install_packages packaging/ci-deps.txt
+  local checks=("$@") check failed=
+  ((${#checks[@]})) || checks=(format layers licence words sizes shell)
+  for check in "${checks[@]}"; do
+    [[ -x tests/lint/$check.sh ]] || misuse "no check '$check'; there are: $(lint_names)"
+    say "lint: $check"
+    "tests/lint/$check.sh" "$root" || failed+=" $check"
+  done
+  [[ -z $failed ]] || die "lint failed:$failed"
+}
+
+lint_names() {
+  local file
+  for file in tests/lint/*.sh; do basename "$file" .sh; done | grep -v '^selftest$' | tr '\n' ' '
+}
+
+verb_docs() {
+  build dev nt_docgen
+  build/dev/bin/nt_docgen --write docs
+}
+
+verb_package() {
+  install_packages packaging/ci-deps.txt
+  build release
+  say "packing"
+  rm -rf build/release/packages
+  quietly build/log/cpack.log cpack --config build/release/CPackConfig.cmake -G DEB -B build/release/packages
+  rm -rf build/release/packages/_CPack_Packages
+  say "lintian"
+  lintian --allow-root --fail-on error,warning --suppress-tags-from-file packaging/deb/lintian-suppressed \
+    build/release/packages/*.deb
+  ls -l build/release/packages/*.deb
+}
+
+verb_clean() {
+  rm -rf build
+  note "run/ is kept (the trail of ./dev up); remove it by hand if you like, after ./dev down"
+}
