@@ -169,6 +169,7 @@ void WriteFile(const std::string& path, const std::string& text) {
 }
 
 Node::Node(std::string name) : name_(std::move(name)), port_(FreePort()) {
+  EXPECT_EQ(::geteuid(), 0U) << "the e2e tier observes the kernel: run it as root";
   std::string dir = testing::TempDir() + "/nt-e2e-XXXXXX";
   EXPECT_NE(::mkdtemp(dir.data()), nullptr);
   ::chmod(dir.c_str(), 0755);
@@ -310,18 +311,34 @@ Json Node::AgentStatus() const {
 }
 
 bool Node::Settled(milliseconds limit) {
-  // What the agent has seen up to now is in some batch with at least this number.
-  const Json now = AgentStatus();
-  if (now.is_null()) return false;
-  const auto target = now.at("events_total").get<uint64_t>();
+  timespec ts{};
+  ::clock_gettime(CLOCK_BOOTTIME, &ts);
+  const uint64_t now = static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000U + static_cast<uint64_t>(ts.tv_nsec);
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  const auto left = [&] {
+    return std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
+  };
+  // Everything up to now is out of the rings; then that much is durable; then it is indexed.
+  Json document;
+  const auto agent_says = [&](const std::function<bool(const Json&)>& holds) {
+    return Eventually([&] { return !(document = AgentStatus()).is_null() && holds(document); }, left());
+  };
+  if (!agent_says([&](const Json& d) { return d.at("drained_to_boot_ns").get<uint64_t>() > now; })) return false;
+  const auto seen = document.at("events_total").get<uint64_t>();
+  if (!agent_says([&](const Json& d) { return d.at("events_durable").get<uint64_t>() >= seen; })) return false;
+  const auto epoch = document.at("epoch").get<uint64_t>(), seq = document.at("batch_seq").get<uint64_t>();
   return Eventually(
       [&] {
         const Json status = Status();
         if (status.is_discarded()) return false;
-        return status.at("index_lag_seconds").get<double>() == 0.0 &&
-               status.at("events_total").get<uint64_t>() >= target;
+        for (const Json& agent : status.at("agents")) {
+          if (agent.at("agent_id") != name_) continue;
+          const auto e = agent.at("epoch").get<uint64_t>(), s = agent.at("last_seq").get<uint64_t>();
+          return (e > epoch || (e == epoch && s >= seq)) && status.at("index_lag_seconds").get<double>() == 0.0;
+        }
+        return false;
       },
-      limit);
+      left());
 }
 
 std::pair<int, Json> Node::Verify(const std::string& trail) const {
