@@ -21,6 +21,7 @@
 #include "agent/attribute/proc_reader.h"
 #include "agent/capture/capture.h"
 #include "agent/enrich/host.h"
+#include "agent/enrich/nss_name_resolver.h"
 #include "agent/health/status_document.h"
 #include "agent/health/status_socket.h"
 #include "agent/pipeline/pipeline.h"

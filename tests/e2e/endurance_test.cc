@@ -139,6 +139,41 @@ TEST(Kill, AKilledAgentLeavesADeclaredGapAndWhatWasDurable) {
   EXPECT_LE(gap.at("to").get<std::string>(), starts[1].at("time").get<std::string>());
 }
 
+// Under a service manager the chain's key survives the crash in its descriptor
+// store: the same epoch goes on, and the interruption is declared all the same.
+TEST(Kill, UnderAServiceManagerTheEpochGoesOn) {
+  Node node("fdstore");
+  node.StartCollector();
+  node.WriteAgentConfig({});
+  const std::string said = node.dir() + "/holder.out";
+  Process holder(
+      {Binary("notify_holder"), "--restart", "--", Binary("nodetrail-agent"), "--config", node.agent_config()}, said);
+  ASSERT_TRUE(Eventually([&] { return ReadAll(said).find("READY") != std::string::npos; }, seconds(20)))
+      << ReadAll(said);
+  ASSERT_TRUE(
+      Eventually([&] { return ReadAll(said).find("FDSTORE nodetrail-ratchet") != std::string::npos; }, seconds(10)));
+  Run({"touch", node.dir() + "/before"});
+  ASSERT_TRUE(node.Settled());
+  const Json before = node.AgentStatus();
+  ASSERT_EQ(::kill(before.at("pid").get<pid_t>(), SIGKILL), 0);
+  Json after;
+  ASSERT_TRUE(Eventually(
+      [&] {
+        after = node.AgentStatus();
+        return !after.is_null() && after.at("pid") != before.at("pid") &&
+               after.at("batch_seq") > before.at("batch_seq");
+      },
+      seconds(20)));
+  EXPECT_EQ(after.at("epoch"), before.at("epoch"));
+  Run({"touch", node.dir() + "/after"});
+  ASSERT_TRUE(node.Settled());
+  EXPECT_EQ(node.Query({"--since", "1h", "--kind", "agent.gap"}).size(), 1U);
+  EXPECT_EQ(node.Query({"--since", "1h", "--kind", "file.create", "--path", node.dir() + "/after"}).size(), 1U);
+  EXPECT_EQ(node.Verify().first, 1);
+  holder.Signal(SIGTERM);
+  EXPECT_EQ(holder.Wait(seconds(20)).value_or(-1), 0);
+}
+
 TEST(Idle, ASilentNodeSendsLittleMoreThanHeartbeats) {
   const int minutes = Full() ? 5 : 1;
   Node node("idle");
