@@ -72,11 +72,6 @@ class Sealer {
   // be sealed at the same seq; a new next key is drawn.
   void Abandon();
 
-  // The batch might be durable (an append failed half way, and the spool
-  // could not take the same bytes elsewhere): this epoch may not go on with
-  // another batch at the same seq. Begins a new epoch from `head`.
-  Status Reopen(const trail::ChainHead& head);
-
   [[nodiscard]] uint64_t epoch() const;
   [[nodiscard]] uint64_t next_seq() const;
   // First event seq of the next batch: 1 in a new epoch.

@@ -19,6 +19,8 @@ class FileOps {
   virtual ~FileOps() = default;
   virtual int Open(const std::string& path, int flags, unsigned mode) = 0;
   virtual void Close(int fd) = 0;
+  // Size of a regular file; -EINVAL for anything else.
+  virtual int64_t RegularSize(int fd) = 0;
   virtual ssize_t Pread(int fd, void* data, size_t size, uint64_t offset) = 0;
   virtual ssize_t Pwrite(int fd, const void* data, size_t size, uint64_t offset) = 0;
   virtual int Fallocate(int fd, uint64_t size) = 0;

@@ -41,6 +41,9 @@ struct SpoolRecovery {
     uint64_t to_seq = 0;
   };
   std::vector<Missing> missing;
+  // Intact checksums, but the chain of hashes or the newest signature does not
+  // hold: somebody edited the spool. Kept as it is; the collector will refuse it.
+  uint64_t tampered = 0;
   std::vector<std::string> messages;  // one line each, for the log
 };
 
@@ -66,7 +69,8 @@ struct SpooledBatch {
   bool after_hole = false;
 };
 
-// Append: pipeline thread. Next, Ack, Rewind: ship thread. Stats and head: any.
+// Append: pipeline thread. Next, Ack, ResumeAfter, Rewind, oldest_pending: ship
+// thread. stats, head and Stop: any.
 class Spool {
  public:
   // Always opens, whatever lies in the directory: what can't be used is moved
@@ -77,12 +81,11 @@ class Spool {
 
   [[nodiscard]] const SpoolRecovery& recovery() const;
 
-  // Makes the batch durable. On OK it exists. Otherwise it does not, with one
-  // exception that the code tells: ResourceExhausted (max_bytes or ENOSPC;
-  // stop draining, try the same content again later: it never left),
-  // Unavailable (I/O error in two files one after the other; same), DataLoss
-  // (the bytes may or may not be on disk: Sealer::Reopen). A failed fsync is
-  // never retried on its file: the same bytes go to a new segment first.
+  // Makes the batch durable. On OK it exists. On error it does not, and never
+  // left: Sealer::Abandon, and seal the content again later. ResourceExhausted:
+  // no room (max_bytes, ENOSPC, EDQUOT, EFBIG). Unavailable: I/O errors. A
+  // write or fsync that fails is never repeated on its file: the same bytes go
+  // to a new segment, which from then on supersedes what the old one may hold.
   Status Append(const trail::SealedBatch& batch);
 
   // The oldest unacknowledged batch that the cursor has not passed; waits up

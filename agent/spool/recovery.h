@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a spool directory holds, found by reading it: the records are the only
+// truth, there is no second file that could disagree.
+#ifndef NODETRAIL_AGENT_SPOOL_RECOVERY_H_
+#define NODETRAIL_AGENT_SPOOL_RECOVERY_H_
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+
+#include "agent/spool/file_ops.h"
+#include "agent/spool/record_format.h"
+#include "agent/spool/spool.h"
+
+namespace nodetrail::agent {
+
+struct SegmentInfo {
+  uint64_t first_lsn = 0;
+  SpoolSalt salt{};
+  std::string path;
+  uint64_t used = kSpoolHeaderBytes;  // bytes that hold records
+  uint64_t bytes = 0;                 // on disk
+  uint64_t last_lsn = 0;
+  uint64_t batches = 0;
+  uint64_t batch_bytes = 0;    // leaf + body of those
+  Spool::Position last_batch;  // if batches > 0
+};
+
+struct RecoveredSpool {
+  std::deque<SegmentInfo> segments;  // by first_lsn
+  SpoolHead head;
+  uint64_t next_lsn = 1;
+  SpoolRecovery report;
+};
+
+// Reads every segment of `dir`, in constant memory. What can't be a segment
+// goes to `dir`/quarantine; damaged bytes are copied there. Never fails.
+RecoveredSpool RecoverSpool(const std::string& dir, FileOps* ops);
+
+// Moves `path` to the quarantine of `dir`; best effort.
+bool QuarantineFile(const std::string& dir, const std::string& path, FileOps* ops);
+
+}  // namespace nodetrail::agent
+
+#endif  // NODETRAIL_AGENT_SPOOL_RECOVERY_H_
