@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 
+#include "collector/index/batch_store.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/status.h"
 
@@ -58,9 +59,16 @@ class Indexer {
 
   // Blocks until `leaves` are indexed: kDeadlineExceeded after `timeout`.
   virtual Status WaitIndexed(uint64_t leaves, std::chrono::milliseconds timeout) = 0;
+  // A reader met a damaged index: it is rebuilt. Any thread.
+  virtual void ReportDamage(const std::string& why) = 0;
+
   // Blocks until the log has more than `size` leaves or `timeout` passed;
   // returns its size.
   virtual uint64_t WaitForLog(uint64_t size, std::chrono::milliseconds timeout) = 0;
+
+  // For readers: opened bodies, shared by all, and where the index is.
+  [[nodiscard]] virtual BatchStore* bodies() = 0;
+  [[nodiscard]] virtual const std::string& index_dir() const = 0;
 
  protected:
   Indexer() = default;

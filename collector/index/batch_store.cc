@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/index/batch_store.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "nodetrail/trail/body.h"
+
+namespace nodetrail::collector {
+
+LeafInfo LeafInfo::Of(uint64_t log_index, const trail::v1::BatchHeader& header) {
+  LeafInfo out;
+  out.log_index = log_index;
+  out.tenant = header.tenant();
+  out.agent_id = header.agent_id();
+  out.epoch = header.epoch();
+  out.batch_seq = header.seq();
+  out.first_event_seq = header.first_event_seq();
+  out.last_event_seq = header.last_event_seq();
+  out.event_count = header.event_count();
+  if (header.body_codec() == trail::v1::BODY_CODEC_ZSTD) {
+    if (const auto hash = trail::HashFromBytes(header.body_sha256())) {
+      out.has_body = true;
+      out.body_sha256 = *hash;
+    }
+  }
+  out.raw_len = header.raw_body_len();
+  out.stored_len = header.stored_body_len();
+  out.sealed_wall_ns = header.sealed_wall_ns();
+  return out;
+}
+
+schema::RowFacts LeafInfo::Facts() const {
+  schema::RowFacts out;
+  out.agent_id = agent_id;
+  out.tenant = tenant;
+  out.hostname = hostname;
+  out.epoch = epoch;
+  out.batch_seq = batch_seq;
+  out.log_index = log_index;
+  out.received_wall_ns = received_wall_ns;
+  return out;
+}
+
+bool OpenBatch::Event(size_t ordinal, event::v1::Event* out) const {
+  return ordinal < static_cast<size_t>(batch_.events_size()) &&
+         out->ParseFromString(batch_.events(static_cast<int>(ordinal)));
+}
+
+bool OpenBatch::Actor(const event::v1::Event& event, size_t* ordinal, event::v1::Process* out) const {
+  if (event.proc_uid().empty()) return false;
+  const auto it = actors_.find({event.proc_uid(), event.exec_count()});
+  if (it == actors_.end()) return false;
+  *ordinal = it->second;
+  return out->ParseFromString(batch_.processes(static_cast<int>(it->second)));
+}
+
+BatchStore::BatchStore(std::string trail_dir, size_t cache_bytes)
+    : trail_dir_(std::move(trail_dir)), cache_bytes_(cache_bytes) {}
+
+uint64_t BatchStore::ReceivedWallNs(const trail::Hash& body_sha256) const {
+  struct stat st {};
+  if (::stat(fmt::format("{}/{}", trail_dir_, trail::BodyPath(body_sha256)).c_str(), &st) != 0) return 0;
+  return static_cast<uint64_t>(st.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(st.st_mtim.tv_nsec);
+}
+
+Result<std::shared_ptr<const OpenBatch>> BatchStore::Open(const LeafInfo& leaf) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = cache_.find(leaf.body_sha256);
+    if (it != cache_.end()) {
+      ages_.splice(ages_.begin(), ages_, it->second.age);
+      return it->second.batch;
+    }
+  }
+  NT_ASSIGN_OR_RETURN(auto batch, Load(leaf));
+  const std::lock_guard lock(mutex_);
+  if (cache_.contains(leaf.body_sha256) || batch->bytes() > cache_bytes_) return batch;
+  ages_.push_front(leaf.body_sha256);
+  cache_[leaf.body_sha256] = {batch, ages_.begin()};
+  cached_bytes_ += batch->bytes();
+  while (cached_bytes_ > cache_bytes_) {
+    const auto oldest = cache_.find(ages_.back());
+    cached_bytes_ -= oldest->second.batch->bytes();
+    cache_.erase(oldest);
+    ages_.pop_back();
+  }
+  return batch;
+}
+
+Result<std::shared_ptr<const OpenBatch>> BatchStore::Load(const LeafInfo& leaf) {
+  const auto out = std::make_shared<OpenBatch>();
+  if (!leaf.has_body) return std::shared_ptr<const OpenBatch>(out);
+  const std::string path = fmt::format("{}/{}", trail_dir_, trail::BodyPath(leaf.body_sha256));
+  NT_ASSIGN_OR_RETURN(const auto stored, ReadFile(path, trail::kMaxBodyBytes));
+  if (stored.size() != leaf.stored_len || trail::Sha256Of(stored) != leaf.body_sha256) {
+    return DataLoss(fmt::format("{}: not the bytes that leaf {} names", path, leaf.log_index));
+  }
+  auto raw = trail::DecompressBody(stored, leaf.raw_len);
+  if (!raw.ok()) return Annotate(raw.status(), path);
+  if (!out->batch_.ParseFromString(*raw)) return DataLoss(fmt::format("{}: not an EventBatch", path));
+  out->bytes_ = raw->size() + raw->size() / 2 + 1024;
+  event::v1::Process process;
+  for (int i = 0; i < out->batch_.processes_size(); ++i) {
+    if (!process.ParseFromString(out->batch_.processes(i))) continue;
+    out->actors_.emplace(OpenBatch::Key{process.proc_uid(), process.exec_count()}, static_cast<size_t>(i));
+  }
+  return std::shared_ptr<const OpenBatch>(out);
+}
+
+}  // namespace nodetrail::collector

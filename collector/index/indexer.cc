@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/index/indexer.h"
+
+#include <dirent.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+#include <utility>
+
+#include "collector/index/catalog.h"
+#include "collector/index/partition.h"
+#include "nodetrail/base/fd.h"
+#include "nodetrail/base/log.h"
+#include "nodetrail/trail/body.h"
+
+namespace nodetrail::collector {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+// A transaction ends at whichever comes first: a crash redoes so much, readers
+// see events so late, and so many files are open.
+constexpr uint64_t kGroupLeaves = 256;
+constexpr auto kGroupTime = milliseconds(200);
+constexpr size_t kMaxPartitionsOpen = 8;
+
+constexpr auto kTick = milliseconds(1000);  // checks that the index is still there, retries after trouble
+constexpr auto kProgressEvery = std::chrono::seconds(5);
+constexpr size_t kBodyCacheBytes = 64U << 20;
+constexpr size_t kMaxLagMarks = 4096;
+
+// Removes what the index is made of; leaves alone what it does not know.
+Status RemoveIndexFiles(const std::string& dir) {
+  DIR* handle = ::opendir(dir.c_str());
+  if (handle == nullptr) return errno == ENOENT ? OkStatus() : ErrnoStatus(errno, fmt::format("index: open {}", dir));
+  Status out;
+  while (const dirent* entry = ::readdir(handle)) {
+    const std::string_view name = entry->d_name;
+    if (!name.ends_with(".db") && !name.ends_with(".db-wal") && !name.ends_with(".db-shm")) continue;
+    const std::string path = fmt::format("{}/{}", dir, name);
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT && out.ok()) {
+      out = ErrnoStatus(errno, fmt::format("index: remove {}", path));
+    }
+  }
+  ::closedir(handle);
+  return out;
+}
+
+class IndexerImpl final : public Indexer {
+ public:
+  explicit IndexerImpl(Options options)
+      : options_(std::move(options)),
+        index_dir_(options_.trail_dir + "/index"),
+        bodies_(options_.trail_dir, kBodyCacheBytes) {}
+  ~IndexerImpl() override { Stop(); }
+
+  Status OpenIndex() {
+    NT_RETURN_IF_ERROR(MakeDirectories(index_dir_));
+    Status status = OpenCatalog();
+    if (status.code() == Code::kDataLoss) status = Rebuild(std::string(status.message()));
+    return status;
+  }
+
+  void Start() override {
+    thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
+  }
+
+  void Stop() override {
+    if (!thread_.joinable()) return;
+    thread_.request_stop();
+    {
+      const std::lock_guard lock(mutex_);
+      stopped_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  void Notify(uint64_t log_size) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (log_size <= log_size_) return;
+      log_size_ = log_size;
+      if (marks_.size() < kMaxLagMarks) marks_.emplace_back(log_size, options_.clock->BootNs());
+      else marks_.back().first = log_size;
+    }
+    changed_.notify_all();
+  }
+
+  Progress GetProgress() const override {
+    const std::lock_guard lock(mutex_);
+    Progress out;
+    out.indexed = indexed_;
+    out.log_size = log_size_;
+    if (indexed_ < log_size_ && !marks_.empty()) {
+      out.lag_seconds = static_cast<double>(options_.clock->BootNs() - marks_.front().second) / 1e9;
+    }
+    out.rebuilding = rebuild_until_ > indexed_;
+    out.problem = problem_;
+    return out;
+  }
+
+  Status WaitIndexed(uint64_t leaves, milliseconds timeout) override {
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, timeout, [&] { return indexed_ >= leaves; })) return OkStatus();
+    return {Code::kDeadlineExceeded, fmt::format("index: {} of {} leaves after {} ms{}{}", indexed_, leaves,
+                                                 timeout.count(), problem_.empty() ? "" : ": ", problem_)};
+  }
+
+  uint64_t WaitForLog(uint64_t size, milliseconds timeout) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, timeout, [&] { return log_size_ > size || stopped_; });
+    return log_size_;
+  }
+
+  void ReportDamage(const std::string& why) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (damage_.empty()) damage_ = why;
+    }
+    changed_.notify_all();
+  }
+
+  BatchStore* bodies() override { return &bodies_; }
+  const std::string& index_dir() const override { return index_dir_; }
+
+ private:
+  // --- the thread ---
+
+  void Run(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      uint64_t target = 0;
+      std::string damage;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait_for(lock, kTick, [&] {
+          return stop.stop_requested() || !damage_.empty() || (log_size_ > indexed_ && problem_.empty());
+        });
+        target = log_size_;
+        damage = std::exchange(damage_, {});
+      }
+      if (stop.stop_requested()) return;
+      Status status = damage.empty() ? CheckPresent() : DataLoss(damage);
+      if (status.ok() && !checked_against_log_) status = CheckAgainstLog();
+      if (status.ok() && target > position_) status = IndexUpTo(target, stop);
+      if (status.code() == Code::kDataLoss && !log_trouble_) status = Rebuild(std::string(status.message()));
+      SetProblem(status);
+    }
+  }
+
+  void SetProblem(const Status& status) {
+    const std::string text = status.ok() ? std::string() : status.ToString();
+    bool changed = false;
+    {
+      const std::lock_guard lock(mutex_);
+      changed = problem_ != text;
+      problem_ = text;
+    }
+    if (!changed) return;
+    if (text.empty()) log::Info("index: going on");
+    else log::Error(fmt::format("index: not following the log, will retry: {}", text));
+  }
+
+  Status OpenCatalog() {
+    NT_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(index_dir_, Db::Mode::kReadWrite));
+    NT_ASSIGN_OR_RETURN(const auto position, catalog.GetPosition());
+    NT_ASSIGN_OR_RETURN(const auto parts, catalog.Partitions(0, UINT64_MAX >> 1));
+    for (const auto& part : parts) {
+      const std::string path = PartPath(part.name);
+      if (::access(path.c_str(), F_OK) != 0) return DataLoss(fmt::format("{} is missing", path));
+    }
+    catalog_ = std::make_unique<Catalog>(std::move(catalog));
+    position_ = position.leaves;
+    last_leaf_hash_ = position.last_leaf_hash;
+    checked_against_log_ = position_ == 0;
+    struct stat st {};
+    if (::stat((index_dir_ + "/catalog.db").c_str(), &st) != 0) return ErrnoStatus(errno, "index: stat catalog.db");
+    catalog_inode_ = st.st_ino;
+    Publish();
+    return OkStatus();
+  }
+
+  // Somebody may have deleted the files under us: what is open would go on, and
+  // be gone at the next start.
+  Status CheckPresent() const {
+    struct stat st {};
+    if (catalog_ == nullptr || ::stat((index_dir_ + "/catalog.db").c_str(), &st) != 0 || st.st_ino != catalog_inode_) {
+      return DataLoss("index was removed or replaced");
+    }
+    for (const auto& [name, part] : parts_) {
+      if (::stat(PartPath(name).c_str(), &st) != 0) return DataLoss(fmt::format("index: {}.db was removed", name));
+    }
+    return OkStatus();
+  }
+
+  // Is this an index of this log? The last leaf it holds must be there.
+  Status CheckAgainstLog() {
+    log_trouble_ = true;
+    NT_ASSIGN_OR_RETURN(auto reader, trail::TrailReader::Open(options_.trail_dir));
+    NT_ASSIGN_OR_RETURN(const uint64_t size, reader->Size());
+    if (size < position_) {
+      log_trouble_ = false;
+      return DataLoss(fmt::format("index holds {} leaves, the log {}", position_, size));
+    }
+    NT_ASSIGN_OR_RETURN(const auto leaf, reader->Leaf(position_ - 1));
+    log_trouble_ = false;
+    if (trail::LeafHash(leaf) != last_leaf_hash_) return DataLoss("index is of another log");
+    checked_against_log_ = true;
+    return OkStatus();
+  }
+
+  Status Rebuild(const std::string& why) {
+    parts_.clear();
+    catalog_.reset();
+    NT_RETURN_IF_ERROR(MakeDirectories(index_dir_));
+    NT_RETURN_IF_ERROR(RemoveIndexFiles(index_dir_));
+    NT_RETURN_IF_ERROR(OpenCatalog());
+    uint64_t leaves = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      leaves = log_size_;
+      rebuild_until_ = log_size_;
+    }
+    log::Warn(fmt::format("index: rebuilding from the log ({} leaves known so far): {}", leaves, why));
+    last_progress_ = steady_clock::now();
+    return OkStatus();
+  }
+
+  Status IndexUpTo(uint64_t target, const std::stop_token& stop) {
+    log_trouble_ = true;
+    NT_ASSIGN_OR_RETURN(auto reader, trail::TrailReader::Open(options_.trail_dir));
+    Status index_status;
+    bool open = false;
+    const auto step = [&](uint64_t index, std::string_view leaf) -> Status {
+      if (!open) {
+        NT_RETURN_IF_ERROR(BeginGroup());
+        open = true;
+      }
+      NT_RETURN_IF_ERROR(AddLeaf(index, leaf));
+      if (index + 1 < target && !stop.stop_requested() && !GroupIsFull()) return OkStatus();
+      open = false;
+      return CommitGroup();
+    };
+    const Status log_status = reader->ForEach(position_, [&](const trail::LeafLocation& where, std::string_view leaf) {
+      index_status = step(where.index, leaf);
+      return index_status.ok() && where.index + 1 < target && !stop.stop_requested();
+    });
+    if (index_status.ok() && open) index_status = CommitGroup();
+    if (!index_status.ok()) {
+      AbortGroup();
+      log_trouble_ = false;
+      return index_status;
+    }
+    NT_RETURN_IF_ERROR(log_status);
+    log_trouble_ = false;
+    return OkStatus();
+  }
+
+  // --- one group of leaves, one transaction in each file ---
+
+  Status BeginGroup() {
+    NT_RETURN_IF_ERROR(catalog_->Begin());
+    group_from_ = position_;
+    group_start_ = steady_clock::now();
+    touched_.clear();
+    return OkStatus();
+  }
+
+  [[nodiscard]] bool GroupIsFull() const {
+    return position_ - group_from_ >= kGroupLeaves || touched_.size() >= kMaxPartitionsOpen ||
+           steady_clock::now() - group_start_ >= kGroupTime;
+  }
+
+  Status AddLeaf(uint64_t index, std::string_view leaf_bytes) {
+    auto parsed = trail::ParseLeaf(leaf_bytes);
+    LeafInfo leaf;
+    leaf.log_index = index;
+    trail::v1::BatchHeader header;
+    if (parsed.ok()) {
+      header = parsed->header;
+      leaf = LeafInfo::Of(index, header);
+      if (leaf.has_body) leaf.received_wall_ns = bodies_.ReceivedWallNs(leaf.body_sha256);
+    } else {
+      log::Error(fmt::format("index: leaf {} is malformed, its events are not searchable: {}", index,
+                             parsed.status().message()));
+    }
+    int64_t host_id = 0;
+    if (leaf.has_body) {
+      auto batch = bodies_.Open(leaf);
+      if (batch.ok()) {
+        const auto& records = (*batch)->batch();
+        NT_ASSIGN_OR_RETURN(host_id, catalog_->HostId(records.host_sha256(), records.host()));
+        if (host_id != 0) {
+          NT_ASSIGN_OR_RETURN(leaf.hostname, Hostname(host_id, records));
+        }
+        NT_RETURN_IF_ERROR(AddEvents(leaf, **batch));
+      } else if (batch.status().code() == Code::kNotFound || batch.status().code() == Code::kDataLoss ||
+                 batch.status().code() == Code::kInvalidArgument || batch.status().code() == Code::kOutOfRange) {
+        log::Error(fmt::format("index: events of leaf {} are not searchable: {}", index, batch.status().ToString()));
+      } else {
+        return batch.status();
+      }
+    }
+    const auto hash = trail::LeafHash(leaf_bytes);
+    NT_RETURN_IF_ERROR(catalog_->AddLeaf(leaf, hash, header.losses(), header.last_wall_ns(), host_id));
+    position_ = index + 1;
+    last_leaf_hash_ = hash;
+    return OkStatus();
+  }
+
+  Result<std::string> Hostname(int64_t host_id, const event::v1::EventBatch& records) {
+    auto& name = hostnames_[host_id];
+    if (name.empty()) {
+      event::v1::Host host;
+      std::string bytes = records.host();
+      if (bytes.empty()) {
+        NT_ASSIGN_OR_RETURN(bytes, catalog_->HostById(host_id));
+      }
+      if (host.ParseFromString(bytes)) name = host.hostname();
+      if (hostnames_.size() > 10'000) hostnames_.clear();
+      return host.hostname();
+    }
+    return name;
+  }
+
+  Status AddEvents(const LeafInfo& leaf, const OpenBatch& batch) {
+    const auto facts = leaf.Facts();
+    event::v1::Event event;
+    event::v1::Process process;
+    for (int i = 0; i < batch.batch().events_size(); ++i) {
+      const auto ordinal = static_cast<size_t>(i);
+      if (!batch.Event(ordinal, &event)) continue;
+      size_t place = 0;
+      const bool known = batch.Actor(event, &place, &process);
+      std::string name = PartitionName(event.t_wall_ns(), options_.partition_hours);
+      NT_ASSIGN_OR_RETURN(PartitionWriter * part, Part(name));
+      const uint64_t before = part->added();
+      NT_RETURN_IF_ERROR(
+          part->Add(PositionOf(leaf.log_index, ordinal), schema::EventView{event, known ? &process : nullptr, facts},
+                    known ? std::string_view(batch.batch().processes(static_cast<int>(place))) : std::string_view()));
+      const auto t = static_cast<uint64_t>(IndexTime(event.t_wall_ns()));
+      auto [it, fresh] = touched_.try_emplace(name, PartitionInfo{name, t, t, 0});
+      it->second.min_wall_ns = std::min(it->second.min_wall_ns, t);
+      it->second.max_wall_ns = std::max(it->second.max_wall_ns, t);
+      it->second.rows += part->added() - before;
+    }
+    return OkStatus();
+  }
+
+  [[nodiscard]] std::string PartPath(const std::string& name) const {
+    return fmt::format("{}/{}.db", index_dir_, name);
+  }
+
+  // The writer of a partition, in a transaction.
+  Result<PartitionWriter*> Part(const std::string& name) {
+    auto it = parts_.find(name);
+    if (it == parts_.end()) {
+      if (parts_.size() >= 2 * kMaxPartitionsOpen) {
+        for (auto old = parts_.begin(); old != parts_.end();)
+          old = touched_.contains(old->first) ? std::next(old) : parts_.erase(old);
+      }
+      NT_ASSIGN_OR_RETURN(auto writer, PartitionWriter::Open(PartPath(name)));
+      it = parts_.emplace(name, std::move(writer)).first;
+    }
+    if (!touched_.contains(name)) {
+      NT_RETURN_IF_ERROR(it->second.Begin());
+      touched_.try_emplace(name, PartitionInfo{name, UINT64_MAX >> 1, 0, 0});
+    }
+    return &it->second;
+  }
+
+  // Partitions first: a crash in between leaves the catalog behind, and the
+  // leaves are then added again, which changes nothing.
+  Status CommitGroup() {
+    for (const auto& [name, info] : touched_) NT_RETURN_IF_ERROR(parts_.at(name).Commit());
+    for (const auto& [name, info] : touched_) NT_RETURN_IF_ERROR(catalog_->AddToPartition(info));
+    NT_RETURN_IF_ERROR(catalog_->SetPosition(position_, last_leaf_hash_, options_.partition_hours));
+    NT_RETURN_IF_ERROR(catalog_->Commit());
+    touched_.clear();
+    Publish();
+    return OkStatus();
+  }
+
+  void AbortGroup() {
+    for (const auto& [name, info] : touched_) {
+      if (const auto it = parts_.find(name); it != parts_.end()) it->second.Rollback().Ignore();
+    }
+    // Whatever state they are in, they are opened anew.
+    parts_.clear();
+    touched_.clear();
+    catalog_->Rollback().Ignore();
+    hostnames_.clear();
+    const auto position = catalog_->GetPosition();
+    if (position.ok()) {
+      position_ = position->leaves;
+      last_leaf_hash_ = position->last_leaf_hash;
+    }
+    Publish();
+  }
+
+  void Publish() {
+    uint64_t total = 0;
+    bool rebuilt = false;
+    {
+      const std::lock_guard lock(mutex_);
+      indexed_ = position_;
+      while (!marks_.empty() && marks_.front().first <= indexed_) marks_.pop_front();
+      total = log_size_;
+      rebuilt = rebuild_until_ != 0 && indexed_ >= rebuild_until_;
+      if (rebuilt) rebuild_until_ = 0;
+    }
+    changed_.notify_all();
+    const auto now = steady_clock::now();
+    if (rebuilt) log::Info(fmt::format("index: rebuilt, {} leaves", position_));
+    else if (total > position_ + kGroupLeaves && now - last_progress_ > kProgressEvery) {
+      log::Info(fmt::format("index: {} of {} leaves", position_, total));
+      last_progress_ = now;
+    }
+  }
+
+  const Options options_;
+  const std::string index_dir_;
+  BatchStore bodies_;
+
+  // The thread's own (and Open's, before it starts).
+  std::unique_ptr<Catalog> catalog_;
+  ino_t catalog_inode_ = 0;
+  std::map<std::string, PartitionWriter> parts_;
+  std::map<std::string, PartitionInfo> touched_;  // by the transaction under way
+  std::map<int64_t, std::string> hostnames_;
+  uint64_t position_ = 0;
+  trail::Hash last_leaf_hash_{};
+  bool checked_against_log_ = false;
+  bool log_trouble_ = false;  // an error now is the log's, not the index's
+  uint64_t group_from_ = 0;
+  steady_clock::time_point group_start_;
+  steady_clock::time_point last_progress_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  uint64_t log_size_ = 0;
+  uint64_t indexed_ = 0;
+  uint64_t rebuild_until_ = 0;
+  bool stopped_ = false;
+  std::string problem_;
+  std::string damage_;
+  std::deque<std::pair<uint64_t, uint64_t>> marks_;  // log size, when it was told
+
+  std::jthread thread_;  // last: it uses all of the above
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Indexer>> Indexer::Open(Options options) {
+  NT_CHECK(options.clock != nullptr);
+  auto out = std::make_unique<IndexerImpl>(std::move(options));
+  NT_RETURN_IF_ERROR(out->OpenIndex());
+  return std::unique_ptr<Indexer>(std::move(out));
+}
+
+}  // namespace nodetrail::collector
