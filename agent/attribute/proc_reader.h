@@ -16,7 +16,8 @@
 namespace nodetrail::agent {
 
 enum class ProcDetail {
-  kMinimal,  // identity, parent, exe, argv, uid: what an ancestor shows
+  kIdentity,  // pid, parent, start, comm: one small file, no argv
+  kMinimal,   // identity, parent, exe, argv, uid: what an ancestor shows
   kFull,
 };
 

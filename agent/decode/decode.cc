@@ -34,9 +34,10 @@ constexpr std::array<TailRule, NT_TAIL_MAX> kTailRules = [] {
   return rules;
 }();
 
-// Every component is non-empty and ends in a NUL; empty stands for "/".
+// Every component is non-empty and ends in a NUL; empty stands for "/". A lone
+// NUL is an object without a name, a pipe say.
 bool WellFormedPath(std::string_view path) {
-  if (path.empty()) return true;
+  if (path.empty() || path == std::string_view("\0", 1)) return true;
   if (path.back() != '\0' || path.front() == '\0') return false;
   return path.find(std::string_view("\0\0", 2)) == std::string_view::npos;
 }
@@ -77,7 +78,7 @@ int BodySize(uint16_t type) {
     case NT_NET_CONNECT:
     case NT_NET_ACCEPT:
     case NT_NET_CLOSE: return sizeof(nt_net);
-    case NT_CGROUP: return 0;
+    case NT_CGROUP: return sizeof(nt_cgroup);
     default: return -1;
   }
 }

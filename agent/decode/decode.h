@@ -45,6 +45,7 @@ union RecordBody {
   nt_file_open open;    // NT_FILE_OPEN, NT_FILE_DENIED
   nt_file_names names;  // NT_FILE_DELETE, NT_FILE_RENAME
   nt_net net;           // NT_NET_*
+  nt_cgroup cgroup;     // NT_CGROUP
 };
 
 // The fixed parts are copied out, since a record may lie unaligned; the tails
@@ -65,7 +66,7 @@ struct RawEvent {
 // unspecified, save that `header` is filled whenever 32 bytes are there.
 [[nodiscard]] Reject Decode(std::span<const std::byte> record, RawEvent* out);
 
-// Bytes of the body of `type` (nt_type); 0 for NT_CGROUP, -1 for no such type.
+// Bytes of the body of `type` (nt_type); -1 for no such type.
 [[nodiscard]] int BodySize(uint16_t type);
 
 }  // namespace nodetrail::agent

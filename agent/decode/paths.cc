@@ -22,11 +22,11 @@ void ReversePath(std::string_view leaf_first, std::string* out) {
   }
 }
 
-void JoinPath(std::string_view base, std::string_view user, std::string* out) {
-  out->clear();
-  if (user.empty()) return;
-  if (user.front() != '/' && base != "/") out->assign(base);
-  // Bytes of *out that ".." may take away: those of the kernel's own walk.
+namespace {
+
+// `floor`: bytes of *out that nothing takes away. `resolved`: bytes of *out
+// that came from the kernel's own walk and that ".." may take away.
+void Append(std::string_view user, size_t floor, std::string* out) {
   size_t resolved = out->size();
   while (!user.empty()) {
     const size_t slash = user.find('/');
@@ -35,7 +35,7 @@ void JoinPath(std::string_view base, std::string_view user, std::string* out) {
     if (part.empty() || part == ".") continue;
     if (part == ".." && out->size() == resolved) {
       const size_t cut = out->rfind('/');
-      out->resize(cut == std::string::npos ? 0 : cut);
+      if (out->size() > floor) out->resize(cut == std::string::npos ? 0 : cut);
       resolved = out->size();
       continue;
     }
@@ -43,6 +43,22 @@ void JoinPath(std::string_view base, std::string_view user, std::string* out) {
     out->append(part);
   }
   if (out->empty()) out->push_back('/');
+}
+
+}  // namespace
+
+void JoinPath(std::string_view base, std::string_view user, std::string* out) {
+  out->clear();
+  if (user.empty()) return;
+  if (user.front() != '/' && base != "/") out->assign(base);
+  Append(user, 0, out);
+}
+
+void JoinPathInRoot(std::string_view base, std::string_view user, std::string* out) {
+  out->clear();
+  if (user.empty()) return;
+  if (base != "/") out->assign(base);
+  Append(user, out->size(), out);
 }
 
 }  // namespace nodetrail::agent

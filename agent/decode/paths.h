@@ -25,6 +25,10 @@ void ReversePath(std::string_view leaf_first, std::string* out);
 // An empty `user` gives an empty path: the kernel refuses it.
 void JoinPath(std::string_view base, std::string_view user, std::string* out);
 
+// As JoinPath, for a walk that `base` confines (openat2 with RESOLVE_IN_ROOT):
+// an absolute `user` begins at `base`, and ".." does not leave it.
+void JoinPathInRoot(std::string_view base, std::string_view user, std::string* out);
+
 }  // namespace nodetrail::agent
 
 #endif  // NODETRAIL_AGENT_DECODE_PATHS_H_
