@@ -59,6 +59,12 @@ function(nt_test name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main nt_options)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
   target_compile_definitions(${name} PRIVATE NT_SOURCE_DIR="${PROJECT_SOURCE_DIR}" NT_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  if(ARG_LABEL STREQUAL "unit")
+    if(NOT TARGET unit_tests)
+      add_custom_target(unit_tests)  # what the sanitizer presets build
+    endif()
+    add_dependencies(unit_tests ${name})
+  endif()
   set(serial)
   if(NOT ARG_LABEL STREQUAL "unit")
     set(serial RUN_SERIAL TRUE)  # they measure, count, and load probes

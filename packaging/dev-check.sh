@@ -57,7 +57,11 @@ verb_tier() { # TIER CTEST ARGS…
 }
 
 verb_fuzz() {
-  local name=${1:-} runs=1000000 seconds=0 coverage=
+  local name=${1:-} runs=1000000 seconds=0 coverage=''
+  [[ $name != --list ]] || {
+    fuzzer_names
+    return
+  }
   [[ -n $name && $name != -* ]] || misuse "fuzz NAME; there are: $(fuzzer_names | tr '\n' ' ')"
   shift
   while (($#)); do
@@ -142,7 +146,7 @@ verb_fmt() {
 
 verb_lint() {
   install_packages packaging/ci-deps.txt
-  local checks=("$@") check failed=
+  local checks=("$@") check failed=''
   ((${#checks[@]})) || checks=(format layers licence words sizes shell)
   for check in "${checks[@]}"; do
     [[ -x tests/lint/$check.sh ]] || misuse "no check '$check'; there are: $(lint_names)"
