@@ -28,7 +28,7 @@ struct HookCoverage {
   std::string family;  // "tracepoint"
   std::string domain;  // process, privilege, file, network
   HookState state = HookState::kAbsent;
-  std::string why;     // "attached", or the cause and the errno name
+  std::string why;                 // "attached", or the cause and the errno name
   std::vector<std::string> kinds;  // labels of event.v1.Kind it feeds
 };
 

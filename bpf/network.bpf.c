@@ -1,0 +1,549 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * TCP connections: begun, accepted, ended.
+ *
+ * The state machine runs in whatever context a packet arrives in, so the owner
+ * is remembered where it is certain: at the first SYN (connect's caller), at
+ * accept, and again where a local close begins.
+ */
+#include "call.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define IPPROTO_TCP 6
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define O_NONBLOCK 04000
+#define SOCK_DONE 1
+#define ECONNRESET 104
+#define ECONNABORTED 103
+#define EINPROGRESS 115
+
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_SYN_RECV = 3,
+	TCP_FIN_WAIT1 = 4,
+	TCP_CLOSE = 7,
+	TCP_CLOSE_WAIT = 8,
+	TCP_LAST_ACK = 9,
+};
+
+enum nt_sock_phase {
+	NT_SOCK_CONNECTING = 1,
+	NT_SOCK_OPEN = 2,
+};
+
+/* Sockets followed, by address; from the first SYN or accept to TCP_CLOSE. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536); /* set at load */
+	__type(key, u64);
+	__type(value, struct nt_sock);
+} nt_socks SEC(".maps");
+
+/* connect() between enter and exit, by tid. */
+struct nt_connect_call {
+	u64 sk;
+	u32 continues; /* the socket was connecting already: this call only asks */
+	u32 syn_sent;  /* the state machine tells the outcome */
+	u8 addr[28];   /* the caller's sockaddr, as far as sockaddr_in6 */
+	u32 addr_len;  /* bytes of it, 0: not readable yet */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, u32);
+	__type(value, struct nt_connect_call);
+} nt_connect_calls SEC(".maps");
+
+struct nt_net_record {
+	struct nt_header header;
+	struct nt_task task;
+	struct nt_net net;
+};
+
+/* A record of fixed size, straight into the ring: softirq needs no scratch. */
+static __noinline int nt_emit_sock(struct nt_sock *e, u32 type, u32 snapshot)
+{
+	u32 cpu = bpf_get_smp_processor_id();
+	struct nt_cpu_stats *st = nt_stats_of(cpu);
+	struct nt_net_record *r;
+	void *ring;
+	u64 seq;
+
+	if (!e || !st)
+		return 0;
+	type &= NT_TYPE_MAX - 1;
+	if (e->cls) {
+		__sync_fetch_and_add(&st->self[e->cls & (NT_SELF_MAX - 1)][type], 1);
+		return 0;
+	}
+	seq = __sync_fetch_and_add(&st->cpu_seq, 1) + 1;
+	ring = bpf_map_lookup_elem(&nt_rings, &cpu);
+	r = ring ? bpf_ringbuf_reserve(ring, sizeof(*r), 0) : NULL;
+	if (!r) {
+		__sync_fetch_and_add(&st->lost_ring[type], 1);
+		return 0;
+	}
+	r->header.abi_version = NT_ABI_VERSION;
+	r->header.type = type;
+	r->header.total_len = sizeof(*r);
+	r->header.ktime_boot_ns = bpf_ktime_get_boot_ns();
+	r->header.cpu = cpu;
+	r->header.flags = 0;
+	r->header.cpu_seq = seq;
+	r->task = e->owner;
+	if (snapshot)
+		r->task.flags |= NT_T_SNAPSHOT;
+	r->net = e->net;
+	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
+	__sync_fetch_and_add(&st->submitted[type], 1);
+	return 0;
+}
+
+/* Both ends as they are now. inet_sport outlives skc_num, which TCP_CLOSE has
+ * cleared already on sockets that bound themselves. */
+static __noinline int nt_fill_tuple(struct nt_net *n, u64 sk_addr)
+{
+	struct sock *sk = (struct sock *)sk_addr;
+	u16 family = 0;
+	__be16 port = 0;
+
+	if (!n)
+		return 0;
+	bpf_probe_read_kernel(&family, sizeof(family), &sk->__sk_common.skc_family);
+	n->family = family;
+	n->protocol = IPPROTO_TCP;
+	if (family == AF_INET) {
+		bpf_probe_read_kernel(n->local_addr, 4, &sk->__sk_common.skc_rcv_saddr);
+		bpf_probe_read_kernel(n->remote_addr, 4, &sk->__sk_common.skc_daddr);
+	} else {
+		bpf_probe_read_kernel(n->local_addr, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_probe_read_kernel(n->remote_addr, 16, &sk->__sk_common.skc_v6_daddr);
+	}
+	bpf_probe_read_kernel(&port, sizeof(port), &((struct inet_sock *)sk)->inet_sport);
+	n->local_port = __builtin_bswap16(port);
+	bpf_probe_read_kernel(&port, sizeof(port), &sk->__sk_common.skc_dport);
+	n->remote_port = __builtin_bswap16(port);
+	return 0;
+}
+
+static __always_inline u32 nt_netns_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+}
+
+/* struct sock of a TCP descriptor, 0 if it is anything else. */
+static __noinline u64 nt_tcp_of_fd(s32 fd)
+{
+	struct file *f = (struct file *)nt_file_of_fd(fd);
+	struct socket *socket;
+	struct sock *sk;
+	u16 mode = 0, family = 0, type = 0, protocol = 0;
+
+	if (!f)
+		return 0;
+	mode = BPF_CORE_READ(f, f_inode, i_mode);
+	if ((mode & S_IFMT) != S_IFSOCK)
+		return 0;
+	socket = (struct socket *)nt_read_ptr(&f->private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	if (!sk)
+		return 0;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	type = BPF_CORE_READ(sk, sk_type);
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	if ((family != AF_INET && family != AF_INET6) || type != SOCK_STREAM || protocol != IPPROTO_TCP)
+		return 0;
+	return (u64)sk;
+}
+
+static __always_inline void nt_read_sockaddr(struct nt_connect_call *call, u64 user, u32 len)
+{
+	if (len > sizeof(call->addr))
+		len = sizeof(call->addr);
+	call->addr_len = 0;
+	if (len >= 16 && !bpf_probe_read_user(call->addr, len, (const void *)user))
+		call->addr_len = len;
+}
+
+/*
+ * Hook    tracepoint/syscalls/sys_enter_connect, fallback tp_btf/sys_enter
+ * Kernels 5.15 (bpf_task_pt_regs), 5.5
+ * Why     at exit one can't tell a new attempt from asking again about the one
+ *         under way, whose outcome is told already: here the socket's state says
+ * Misses  connects that aren't TCP; MPTCP sockets; io_uring (its attempts are
+ *         seen from the first SYN on)
+ */
+static __noinline int connect__enter(struct nt_call *c)
+{
+	struct nt_connect_call call = {};
+	struct sock *sk;
+	u32 tid = nt_tid();
+
+	if (!c || !nt_would_admit_act())
+		return 0;
+	sk = (struct sock *)nt_tcp_of_fd(c->a[0]);
+	if (!sk)
+		return 0;
+	call.sk = (u64)sk;
+	call.continues = BPF_CORE_READ(sk, sk_socket, state) == SS_CONNECTING;
+	nt_read_sockaddr(&call, c->a[1], c->a[2]);
+	return bpf_map_update_elem(&nt_connect_calls, &tid, &call, BPF_ANY);
+}
+
+/*
+ * Hook    tracepoint/syscalls/sys_exit_connect, fallback tp_btf/sys_exit
+ * Kernels 5.15, 5.5
+ * Why     an attempt that fails before the first SYN (no route, no permission,
+ *         no port) never reaches the state machine
+ * Misses  the peer, if the caller's sockaddr is rewritten meanwhile
+ */
+static __noinline int connect__exit(struct nt_call *c)
+{
+	u32 tid = nt_tid();
+	struct nt_connect_call *call, copy;
+	struct nt_scratch *s;
+	struct nt_net *n;
+	struct sock *sk;
+	s64 ret;
+
+	if (!c)
+		return 0;
+	call = bpf_map_lookup_elem(&nt_connect_calls, &tid);
+	if (!call)
+		return 0;
+	copy = *call;
+	bpf_map_delete_elem(&nt_connect_calls, &tid);
+	ret = nt_visible_ret(c->ret);
+	if (ret >= 0 || ret == -EINPROGRESS || copy.syn_sent || copy.continues)
+		return 0;
+	if (!nt_admit_act(NT_NET_CONNECT))
+		return 0;
+	s = nt_begin(NT_NET_CONNECT, sizeof(*n));
+	if (!s)
+		return 0;
+	s->flags |= nt_call_flags(c);
+	n = nt_body_of(s);
+	sk = (struct sock *)copy.sk;
+	if (!copy.addr_len)
+		nt_read_sockaddr(&copy, c->a[1], c->a[2]);
+	nt_fill_tuple(n, copy.sk);
+	__builtin_memset(n->remote_addr, 0, sizeof(n->remote_addr));
+	n->remote_port = 0;
+	n->addr_from_user = 1;
+	if (copy.addr_len) {
+		n->remote_port = copy.addr[2] << 8 | copy.addr[3];
+		if (copy.addr[0] == AF_INET) {
+			n->family = AF_INET;
+			__builtin_memcpy(n->remote_addr, copy.addr + 4, 4);
+		} else if (copy.addr_len >= 24) {
+			__builtin_memcpy(n->remote_addr, copy.addr + 8, 16);
+		}
+	}
+	n->netns = nt_netns_of(sk);
+	n->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	n->opened_boot_ns = nt_header_of(s)->ktime_boot_ns;
+	n->nonblocking = !!(BPF_CORE_READ(sk, sk_socket, file, f_flags) & O_NONBLOCK);
+	n->err = -ret;
+	nt_submit(s, NT_NET_CONNECT);
+	return 0;
+}
+
+/*
+ * Hook    tracepoint/syscalls/sys_exit_{accept,accept4}, fallback tp_btf/sys_exit
+ * Kernels 5.15, 5.5
+ * Why     only here a process takes the connection; the handshake was over
+ *         before, in softirq
+ * Misses  accepts that fail; io_uring; a descriptor a sibling closes before the
+ *         call returns; MPTCP sockets
+ */
+static __noinline int accept__exit(struct nt_call *c)
+{
+	struct nt_scratch *s;
+	struct nt_sock *e;
+	struct sock *sk;
+	struct nt_net *n;
+	u64 key;
+	u32 cls;
+
+	if (!c || c->ret < 0)
+		return 0;
+	key = nt_tcp_of_fd(c->ret);
+	if (!key)
+		return 0;
+	sk = (struct sock *)key;
+	cls = nt_self_class(nt_tgid());
+	if (!nt_admit_act(NT_NET_ACCEPT) && !cls)
+		return 0;
+	if (cls) { /* followed, so that its close is counted too */
+		s = nt_claim();
+		if (!s)
+			return 0;
+		nt_fill_task(nt_task_of(s));
+		n = nt_body_of(s);
+		__builtin_memset(n, 0, sizeof(*n));
+	} else {
+		s = nt_begin(NT_NET_ACCEPT, sizeof(*n));
+		if (!s)
+			return 0;
+		s->flags |= nt_call_flags(c);
+		n = nt_body_of(s);
+	}
+	nt_fill_tuple(n, key);
+	n->netns = nt_netns_of(sk);
+	n->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	n->opened_boot_ns = nt_header_of(s)->ktime_boot_ns;
+	n->nonblocking = !!(BPF_CORE_READ(sk, sk_socket, file, f_flags) & O_NONBLOCK);
+	n->inbound = 1;
+	if (!cls)
+		nt_emit(s, NT_NET_ACCEPT);
+	s->sock.owner = *nt_task_of(s);
+	s->sock.net = *n;
+	s->sock.cls = cls;
+	s->sock.phase = NT_SOCK_OPEN;
+	e = &s->sock;
+	if (bpf_map_update_elem(&nt_socks, &key, e, BPF_ANY)) {
+		nt_lost_map(NT_NET_CLOSE);
+	} else if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE &&
+		   !bpf_map_delete_elem(&nt_socks, &key)) {
+		/* reset while it waited in the queue: there is no close to come */
+		e->net.reset = BPF_CORE_READ(sk, sk_err) == ECONNRESET;
+		nt_emit_sock(e, NT_NET_CLOSE, 0);
+	}
+	nt_release(s);
+	return 0;
+}
+
+/* connect's caller sends the first SYN. */
+static __noinline int nt_syn_sent(u64 key, u64 cookie)
+{
+	struct sock *sk = (struct sock *)key;
+	struct nt_connect_call *call;
+	struct nt_scratch *s;
+	u32 cls = nt_self_class(nt_tgid()), tid = nt_tid();
+	struct nt_net *n;
+
+	if (!cls && !nt_in_scope(nt_tgid())) {
+		nt_count(out_of_scope);
+		return 0;
+	}
+	s = nt_claim();
+	if (!s) {
+		nt_lost_map(NT_NET_CONNECT);
+		return 0;
+	}
+	nt_header_of(s)->ktime_boot_ns = bpf_ktime_get_boot_ns();
+	nt_fill_task(nt_task_of(s));
+	if (!cls)
+		nt_announce_cgroups(s);
+	s->sock.owner = *nt_task_of(s);
+	n = &s->sock.net;
+	__builtin_memset(n, 0, sizeof(*n));
+	nt_fill_tuple(n, key);
+	n->cookie = cookie;
+	n->netns = nt_netns_of(sk);
+	n->opened_boot_ns = nt_header_of(s)->ktime_boot_ns;
+	n->nonblocking = !!(BPF_CORE_READ(sk, sk_socket, file, f_flags) & O_NONBLOCK);
+	s->sock.cls = cls;
+	s->sock.phase = NT_SOCK_CONNECTING;
+	if (bpf_map_update_elem(&nt_socks, &key, &s->sock, BPF_ANY))
+		nt_lost_map(NT_NET_CONNECT);
+	call = bpf_map_lookup_elem(&nt_connect_calls, &tid);
+	if (call && call->sk == key)
+		call->syn_sent = 1;
+	nt_release(s);
+	return 0;
+}
+
+/* A local close begins, in the closer's context: it, not whoever opened the
+ * connection, is the actor; with its credentials of now. */
+static __noinline int nt_closing(struct nt_sock *e)
+{
+	struct nt_scratch *s;
+
+	if (!e || e->cls || bpf_get_current_task_btf()->flags & PF_KTHREAD)
+		return 0; /* a kernel thread putting a file off for someone */
+	s = nt_claim();
+	if (!s)
+		return 0; /* the opener stays the actor */
+	nt_header_of(s)->ktime_boot_ns = bpf_ktime_get_boot_ns();
+	nt_fill_task(nt_task_of(s));
+	nt_announce_cgroups(s);
+	e->owner = *nt_task_of(s);
+	nt_release(s);
+	return 0;
+}
+
+/*
+ * Hook    tp_btf/inet_sock_set_state
+ * Kernels 5.5
+ * Why     the real outcome of a connect, blocking or not, is the step out of
+ *         SYN_SENT; the end of a connection is the step to CLOSE, whoever
+ *         causes it. Costs system calls nothing
+ * Misses  closes of connections from before the probes; subflows of MPTCP. A
+ *         connection in TIME_WAIT is told as closed when it enters it
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tp_btf__inet_sock_set_state, const struct sock *sk, const int oldstate, const int newstate)
+{
+	u64 key = (u64)sk;
+	struct nt_sock *e;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (newstate == TCP_SYN_SENT && oldstate == TCP_CLOSE) {
+		nt_syn_sent(key, bpf_get_socket_cookie((void *)sk));
+		return 0;
+	}
+	if (newstate == TCP_ESTABLISHED) {
+		e = bpf_map_lookup_elem(&nt_socks, &key);
+		if (e && e->phase == NT_SOCK_CONNECTING) {
+			nt_fill_tuple(&e->net, key);
+			e->phase = NT_SOCK_OPEN;
+			nt_emit_sock(e, NT_NET_CONNECT, 1);
+		} else if (!e) {
+			/* a child of a listener: makes the cookie accept will read */
+			bpf_get_socket_cookie((void *)sk);
+		}
+		return 0;
+	}
+	if ((newstate == TCP_FIN_WAIT1 && oldstate == TCP_ESTABLISHED) ||
+	    (newstate == TCP_LAST_ACK && oldstate == TCP_CLOSE_WAIT)) {
+		e = bpf_map_lookup_elem(&nt_socks, &key);
+		if (e && e->phase == NT_SOCK_OPEN)
+			nt_closing(e);
+		return 0;
+	}
+	if (newstate != TCP_CLOSE)
+		return 0;
+	e = bpf_map_lookup_elem(&nt_socks, &key);
+	if (!e)
+		return 0;
+	if (e->phase == NT_SOCK_CONNECTING) {
+		s32 err = sk->sk_err;
+
+		if (!err) {
+			/* Failed on the way out, inside connect(): its exit knows the errno. */
+			u32 tid = nt_tid();
+			struct nt_connect_call *call = bpf_map_lookup_elem(&nt_connect_calls, &tid);
+
+			if (call && call->sk == key) {
+				call->syn_sent = 0;
+				bpf_map_delete_elem(&nt_socks, &key);
+				return 0;
+			}
+			err = ECONNABORTED; /* given up by its owner */
+		}
+		nt_fill_tuple(&e->net, key);
+		e->net.err = err;
+		nt_emit_sock(e, NT_NET_CONNECT, 1);
+	} else {
+		struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+
+		if (tp) {
+			u64 received = tp->bytes_received;
+
+			/* the peer's FIN counts as a byte there */
+			if (received && sk->__sk_common.skc_flags & (1ul << SOCK_DONE))
+				received--;
+			e->net.bytes_received = received;
+			e->net.bytes_sent = tp->bytes_sent - tp->bytes_retrans;
+		}
+		e->net.reset = sk->sk_err == ECONNRESET;
+		nt_emit_sock(e, NT_NET_CLOSE, 1);
+	}
+	bpf_map_delete_elem(&nt_socks, &key);
+	return 0;
+}
+
+NT_SYSCALL_ENTER(connect, 42, connect__enter(&c))
+NT_SYSCALL_EXIT(connect, 42, connect__exit(&c))
+NT_SYSCALL_EXIT(accept, 43, accept__exit(&c))
+NT_SYSCALL_EXIT(accept4, 288, accept__exit(&c))
+
+/* ---- the sys_exit mechanism ---- */
+
+enum {
+	NT_NET_CALL_NONE,
+	NT_NET_CALL_CONNECT,
+	NT_NET_CALL_ACCEPT,
+};
+
+/* i386's socketcall hides the call and its arguments behind a pointer. */
+static __always_inline u32 nt_net_call(struct nt_call *c)
+{
+	if (c->compat) {
+		if (c->nr == 102) {
+			u32 args[3] = {}, which = c->a[0];
+
+			if (which != 3 && which != 5 && which != 18)
+				return NT_NET_CALL_NONE;
+			bpf_probe_read_user(args, sizeof(args), (const void *)c->a[1]);
+			c->a[0] = args[0];
+			c->a[1] = args[1];
+			c->a[2] = args[2];
+			return which == 3 ? NT_NET_CALL_CONNECT : NT_NET_CALL_ACCEPT;
+		}
+		if (c->nr == 362)
+			return NT_NET_CALL_CONNECT;
+		return c->nr == 364 ? NT_NET_CALL_ACCEPT : NT_NET_CALL_NONE;
+	}
+	switch (c->nr & ~NT_X32_BIT) {
+	case 42: return NT_NET_CALL_CONNECT;
+	case 43:
+	case 288: return NT_NET_CALL_ACCEPT;
+	default: return NT_NET_CALL_NONE;
+	}
+}
+
+/* Cheap first look: is the number one of ours at all? */
+static __always_inline bool nt_maybe_net(u32 nr, bool compat)
+{
+	if (compat)
+		return nr == 102 || nr == 362 || nr == 364;
+	nr &= ~NT_X32_BIT;
+	return nr == 42 || nr == 43 || nr == 288;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(tp_btf__sys_enter_network, struct pt_regs *regs, long id)
+{
+	bool compat = nt_is_compat();
+	struct nt_call c;
+
+	if (!nt_maybe_net(id, compat))
+		return 0;
+	if (compat)
+		nt_call_compat(&c, regs, id, 0);
+	else
+		nt_call_native(&c, regs, id, 0);
+	if (nt_net_call(&c) == NT_NET_CALL_CONNECT)
+		connect__enter(&c);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(tp_btf__sys_exit_network, struct pt_regs *regs, long ret)
+{
+	bool compat = nt_is_compat();
+	u32 nr = regs->orig_ax;
+	struct nt_call c;
+
+	if (!nt_maybe_net(nr, compat))
+		return 0;
+	if (compat)
+		nt_call_compat(&c, regs, nr, ret);
+	else
+		nt_call_native(&c, regs, nr, ret);
+	switch (nt_net_call(&c)) {
+	case NT_NET_CALL_CONNECT: connect__exit(&c); break;
+	case NT_NET_CALL_ACCEPT: accept__exit(&c); break;
+	}
+	return 0;
+}
