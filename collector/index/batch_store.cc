@@ -66,6 +66,14 @@ uint64_t BatchStore::ReceivedWallNs(const trail::Hash& body_sha256) const {
   return static_cast<uint64_t>(st.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(st.st_mtim.tv_nsec);
 }
 
+Result<std::string> BatchStore::Leaf(uint64_t log_index) {
+  const std::lock_guard lock(reader_mutex_);
+  if (reader_ == nullptr) {
+    NT_ASSIGN_OR_RETURN(reader_, trail::TrailReader::Open(trail_dir_));
+  }
+  return reader_->Leaf(log_index);
+}
+
 Result<std::shared_ptr<const OpenBatch>> BatchStore::Open(const LeafInfo& leaf) {
   {
     const std::lock_guard lock(mutex_);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Role: bodies, opened. Reads a stored body, checks it against what its leaf
+// Role: the trail as readers see it: leaves by number, and bodies, opened.
+// Reads a stored body, checks it against what its leaf
 // says, decompresses and parses it; keeps the last ones. What readers get are
 // these records, verbatim, never a copy that an index made.
 #ifndef NODETRAIL_COLLECTOR_INDEX_BATCH_STORE_H_
@@ -71,6 +72,8 @@ class BatchStore {
   // NotFound if the body is not there (retired, or lost); DataLoss if it is not
   // what the leaf says.
   Result<std::shared_ptr<const OpenBatch>> Open(const LeafInfo& leaf);
+  // One leaf, verbatim. The first call reads through the log once.
+  Result<std::string> Leaf(uint64_t log_index);
   // When the collector stored the body, ns since the Unix epoch; 0 if unknown.
   [[nodiscard]] uint64_t ReceivedWallNs(const trail::Hash& body_sha256) const;
 
@@ -79,7 +82,9 @@ class BatchStore {
 
   const std::string trail_dir_;
   const size_t cache_bytes_;
-  std::mutex mutex_;
+  std::mutex reader_mutex_;
+  std::unique_ptr<trail::TrailReader> reader_;
+  std::mutex mutex_;  // of all below
   struct Entry {
     std::shared_ptr<const OpenBatch> batch;
     std::list<trail::Hash>::iterator age;

@@ -239,6 +239,14 @@ Result<std::string> Catalog::HostById(int64_t id) {
   return out;
 }
 
+Result<std::string> Catalog::HostBySha(std::string_view sha256) {
+  NT_ASSIGN_OR_RETURN(Stmt * get, Cached("SELECT bytes FROM host WHERE sha = ?1"));
+  NT_ASSIGN_OR_RETURN(const bool row, get->BindBlob(1, sha256).Step());
+  std::string out(row ? get->Blob(0) : std::string_view());
+  get->Reset();
+  return out;
+}
+
 // Root over leaves [low, high). The left part of every split is a perfect
 // subtree, so at most one read for each level.
 Result<trail::Hash> Catalog::RangeRoot(uint64_t low, uint64_t high) {

@@ -61,8 +61,10 @@ class Catalog {
   Result<std::optional<LeafInfo>> FindEvent(const std::string& agent_id, uint64_t epoch, uint64_t seq);
   // Those with an event in [since, until), newest first.
   Result<std::vector<PartitionInfo>> Partitions(uint64_t since_wall_ns, uint64_t until_wall_ns);
+  // Serialised event.v1.Host; empty if it is not known.
   Result<std::string> HostBytes(uint64_t log_index);
   Result<std::string> HostById(int64_t id);
+  Result<std::string> HostBySha(std::string_view sha256);
   // RFC 6962 audit path of leaf `index` in the tree of the first `size` leaves.
   Result<std::vector<trail::Hash>> InclusionProof(uint64_t index, uint64_t size);
   // Agents and the totals over them; the rest of the response is the collector's.

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <stop_token>
@@ -32,6 +33,7 @@ using std::chrono::steady_clock;
 constexpr uint64_t kGroupLeaves = 256;
 constexpr auto kGroupTime = milliseconds(200);
 constexpr size_t kMaxPartitionsOpen = 8;
+constexpr uint64_t kSweepLeaves = 1024;
 
 constexpr auto kTick = milliseconds(1000);  // checks that the index is still there, retries after trouble
 constexpr auto kProgressEvery = std::chrono::seconds(5);
@@ -149,6 +151,7 @@ class IndexerImpl final : public Indexer {
         damage = std::exchange(damage_, {});
       }
       if (stop.stop_requested()) return;
+      log_trouble_ = false;
       Status status = damage.empty() ? CheckPresent() : DataLoss(damage);
       if (status.ok() && !checked_against_log_) status = CheckAgainstLog();
       if (status.ok() && target > position_) status = IndexUpTo(target, stop);
@@ -204,16 +207,13 @@ class IndexerImpl final : public Indexer {
 
   // Is this an index of this log? The last leaf it holds must be there.
   Status CheckAgainstLog() {
-    log_trouble_ = true;
-    NT_ASSIGN_OR_RETURN(auto reader, trail::TrailReader::Open(options_.trail_dir));
-    NT_ASSIGN_OR_RETURN(const uint64_t size, reader->Size());
-    if (size < position_) {
-      log_trouble_ = false;
-      return DataLoss(fmt::format("index holds {} leaves, the log {}", position_, size));
+    const auto leaf = bodies_.Leaf(position_ - 1);
+    if (leaf.status().code() == Code::kNotFound) {
+      return DataLoss(fmt::format("index holds {} leaves, the log fewer", position_));
     }
-    NT_ASSIGN_OR_RETURN(const auto leaf, reader->Leaf(position_ - 1));
-    log_trouble_ = false;
-    if (trail::LeafHash(leaf) != last_leaf_hash_) return DataLoss("index is of another log");
+    log_trouble_ = !leaf.ok();
+    NT_RETURN_IF_ERROR(leaf.status());
+    if (trail::LeafHash(*leaf) != last_leaf_hash_) return DataLoss("index is of another log");
     checked_against_log_ = true;
     return OkStatus();
   }
@@ -236,32 +236,41 @@ class IndexerImpl final : public Indexer {
   }
 
   Status IndexUpTo(uint64_t target, const std::stop_token& stop) {
-    log_trouble_ = true;
-    NT_ASSIGN_OR_RETURN(auto reader, trail::TrailReader::Open(options_.trail_dir));
     Status index_status;
     bool open = false;
-    const auto step = [&](uint64_t index, std::string_view leaf) -> Status {
-      if (!open) {
-        NT_RETURN_IF_ERROR(BeginGroup());
+    const auto step = [&](uint64_t index, std::string_view leaf) {
+      index_status = [&]() -> Status {
+        if (!open) NT_RETURN_IF_ERROR(BeginGroup());
         open = true;
-      }
-      NT_RETURN_IF_ERROR(AddLeaf(index, leaf));
-      if (index + 1 < target && !stop.stop_requested() && !GroupIsFull()) return OkStatus();
-      open = false;
-      return CommitGroup();
+        NT_RETURN_IF_ERROR(AddLeaf(index, leaf));
+        if (index + 1 < target && !stop.stop_requested() && !GroupIsFull()) return OkStatus();
+        open = false;
+        return CommitGroup();
+      }();
+      return index_status.ok() && index + 1 < target && !stop.stop_requested();
     };
-    const Status log_status = reader->ForEach(position_, [&](const trail::LeafLocation& where, std::string_view leaf) {
-      index_status = step(where.index, leaf);
-      return index_status.ok() && where.index + 1 < target && !stop.stop_requested();
-    });
+    Status log_status = ReadLeaves(target, step);
     if (index_status.ok() && open) index_status = CommitGroup();
     if (!index_status.ok()) {
       AbortGroup();
-      log_trouble_ = false;
       return index_status;
     }
-    NT_RETURN_IF_ERROR(log_status);
-    log_trouble_ = false;
+    log_trouble_ = !log_status.ok();
+    return log_status;
+  }
+
+  // From position_ on, until `step` returns false. A few leaves are read one by
+  // one (no reading through a segment for each batch), many in one sweep.
+  Status ReadLeaves(uint64_t target, const std::function<bool(uint64_t, std::string_view)>& step) {
+    if (target - position_ > kSweepLeaves) {
+      NT_ASSIGN_OR_RETURN(auto reader, trail::TrailReader::Open(options_.trail_dir));
+      return reader->ForEach(
+          position_, [&](const trail::LeafLocation& where, std::string_view leaf) { return step(where.index, leaf); });
+    }
+    for (uint64_t index = position_; index < target; ++index) {
+      NT_ASSIGN_OR_RETURN(const auto leaf, bodies_.Leaf(index));
+      if (!step(index, leaf)) break;
+    }
     return OkStatus();
   }
 
