@@ -163,7 +163,7 @@ lint_names() {
 
 verb_docs() {
   build dev nt_docgen
-  build/dev/bin/nt_docgen --write docs
+  build/dev/bin/nt_docgen build/dev/docs/gen/schema.pb --write docs
 }
 
 verb_package() {
