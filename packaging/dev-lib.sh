@@ -70,7 +70,7 @@ apt_get() {
 
 # Installs the packages of the lists that are not there yet.
 install_packages() { # FILE…
-  command -v dpkg-query >/dev/null || die "this needs Debian 12 (no dpkg here); docs/build.md lists what to install elsewhere"
+  command -v dpkg-query >/dev/null || die "this needs Debian 12 (no dpkg here); packaging/build-deps.txt lists what to install elsewhere"
   local missing
   mapfile -t missing < <(missing_packages "$@")
   ((${#missing[@]})) || return 0
