@@ -56,7 +56,7 @@ static __noinline int open__failed(struct nt_call *c, u32 type, u64 path, struct
 	body->open_mode = how->mode;
 	body->dfd = dfd;
 	body->syscall_nr = c->nr;
-	if (!nt_tail_user_str(s, NT_TAIL_USER_PATH, path)) {
+	if (!nt_tail_user_str(s->index, NT_TAIL_USER_PATH, path)) {
 		if (!nt_last_name_absolute(s) || how->resolve & RESOLVE_IN_ROOT)
 			nt_tail_base(s, NT_TAIL_BASE, dfd);
 	}
@@ -220,7 +220,7 @@ static __noinline int nt_tail_name(struct nt_scratch *s, u64 name, s32 dfd, u32 
 {
 	if (!s)
 		return 0;
-	if (nt_tail_user_str(s, second ? NT_TAIL_USER_PATH2 : NT_TAIL_USER_PATH, name)) {
+	if (nt_tail_user_str(s->index, second ? NT_TAIL_USER_PATH2 : NT_TAIL_USER_PATH, name)) {
 		/* it will be read at exit; the directory can't wait */
 		nt_tail_base(s, second ? NT_TAIL_BASE2 : NT_TAIL_BASE, dfd);
 		return 1;
@@ -328,11 +328,11 @@ static __noinline int names__exit(struct nt_call *c, u32 type)
 		nt_names_tails(s, large->tails, large->head.tails_len, NT_NAMES_LARGE);
 	if (head->unread & 1) {
 		body->user_read_late = 1;
-		nt_tail_user_str(s, NT_TAIL_USER_PATH, head->name);
+		nt_tail_user_str(s->index, NT_TAIL_USER_PATH, head->name);
 	}
 	if (head->unread & 2) {
 		body->user_read_late = 1;
-		nt_tail_user_str(s, NT_TAIL_USER_PATH2, head->name2);
+		nt_tail_user_str(s->index, NT_TAIL_USER_PATH2, head->name2);
 	}
 	nt_submit(s, type);
 out:

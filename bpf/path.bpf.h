@@ -96,26 +96,24 @@ __weak __noinline int nt_walk_step(u32 index)
 }
 
 /*
- * Appends a tail with the path of (dentry, mnt) as the current task sees it:
- * relative to its root. Returns enum nt_walk_end.
+ * Appends a tail with the path of (w_dentry, w_mnt) as the current task sees
+ * it: relative to its root. They come in the scratch, since a global function
+ * takes numbers and no BTF pointers. Returns enum nt_walk_end.
  */
-static __noinline int nt_tail_path(struct nt_scratch *s, u32 kind, u64 dentry, u64 mnt)
+__weak __noinline int nt_tail_path(u32 index, u32 kind)
 {
+	struct nt_scratch *s = bpf_map_lookup_elem(&nt_scratches, &index);
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct fs_struct *fs = task->fs;
-	u32 index;
 
 	if (!s)
 		return NT_WALK_CUT;
 	nt_tail_begin(s);
 	s->w_limit = s->len + NT_PATH_MAX;
-	s->w_dentry = dentry;
-	s->w_mnt = mnt;
-	s->w_mnt_root = nt_read_ptr(&((struct vfsmount *)mnt)->mnt_root);
+	s->w_mnt_root = nt_read_ptr(&((struct vfsmount *)s->w_mnt)->mnt_root);
 	s->w_root_dentry = (u64)fs->root.dentry;
 	s->w_root_mnt = (u64)fs->root.mnt;
 	s->w_end = NT_WALK_ON;
-	index = s->index;
 	for (int i = 0; i < NT_WALK_STEPS; i++)
 		if (nt_walk_step(index))
 			break;
@@ -137,15 +135,14 @@ static __noinline int nt_tail_path(struct nt_scratch *s, u32 kind, u64 dentry, u
 	return s->w_end;
 }
 
-static __noinline int nt_tail_cwd(struct nt_scratch *s, u32 kind)
+static __always_inline int nt_tail_cwd(struct nt_scratch *s, u32 kind)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct fs_struct *fs = task->fs;
-	u64 dentry = (u64)fs->pwd.dentry, mnt = (u64)fs->pwd.mnt;
 
-	if (!s || !dentry)
-		return NT_WALK_CUT;
-	return nt_tail_path(s, kind, dentry, mnt);
+	s->w_dentry = (u64)fs->pwd.dentry;
+	s->w_mnt = (u64)fs->pwd.mnt;
+	return nt_tail_path(s->index, kind);
 }
 
 /* struct file of a descriptor of the current task, 0 if there is none. */
@@ -165,18 +162,18 @@ static __always_inline u64 nt_file_of_fd(s32 fd)
 }
 
 /* The directory a relative name starts from: cwd, or what dfd stands for. */
-static __noinline int nt_tail_base(struct nt_scratch *s, u32 kind, s32 dfd)
+static __always_inline int nt_tail_base(struct nt_scratch *s, u32 kind, s32 dfd)
 {
 	struct file *f;
 
-	if (!s)
-		return NT_WALK_CUT;
 	if (dfd == -100) /* AT_FDCWD */
 		return nt_tail_cwd(s, kind);
 	f = (struct file *)nt_file_of_fd(dfd);
 	if (!f)
 		return NT_WALK_CUT; /* EBADF: no base, no tail */
-	return nt_tail_path(s, kind, nt_read_ptr(&f->f_path.dentry), nt_read_ptr(&f->f_path.mnt));
+	s->w_dentry = nt_read_ptr(&f->f_path.dentry);
+	s->w_mnt = nt_read_ptr(&f->f_path.mnt);
+	return nt_tail_path(s->index, kind);
 }
 
 /* Does the name just appended (the tail that is last) start at the root? */
@@ -222,12 +219,13 @@ static __noinline int nt_tail_file(struct nt_scratch *s, u32 kind, struct nt_fil
 {
 	struct file *f = (struct file *)file;
 	struct dentry *d = (struct dentry *)nt_read_ptr(&f->f_path.dentry);
-	u64 mnt = nt_read_ptr(&f->f_path.mnt);
 	int end;
 
 	if (!s || !out)
 		return -1;
-	end = nt_tail_path(s, kind, (u64)d, mnt);
+	s->w_dentry = (u64)d;
+	s->w_mnt = nt_read_ptr(&f->f_path.mnt);
+	end = nt_tail_path(s->index, kind);
 	if (end == NT_WALK_OUTSIDE)
 		out->flags |= NT_FILE_DETACHED;
 	if (end == NT_WALK_PSEUDO) {

@@ -178,7 +178,7 @@ int BPF_PROG(tp_btf__sched_process_exec, struct task_struct *p, int old_pid, str
 	struct nt_exec *body;
 	struct mm_struct *mm = p->mm;
 	u64 file = (u64)bprm->file;
-	u64 filename = (u64)bprm->filename;
+	u64 filename = nt_read_ptr(&bprm->filename);
 	u32 tid = old_pid;
 	bool changed = false;
 
@@ -203,8 +203,8 @@ int BPF_PROG(tp_btf__sched_process_exec, struct task_struct *p, int old_pid, str
 	nt_tail_file(s, NT_TAIL_PATH, &body->exe, file);
 	nt_tail_cwd(s, NT_TAIL_CWD);
 	nt_tail_argv(s, body, mm->arg_start, mm->arg_end - mm->arg_start);
-	if ((u64)bprm->interp != filename)
-		nt_tail_kernel_str(s, NT_TAIL_SCRIPT, filename);
+	if (nt_read_ptr(&bprm->interp) != filename)
+		nt_tail_kernel_str(s->index, NT_TAIL_SCRIPT, filename);
 	nt_emit(s, NT_EXEC);
 	if (changed) {
 		/* Same time and task; its own record, since it is its own fact. */

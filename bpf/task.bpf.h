@@ -218,26 +218,26 @@ __weak __noinline int nt_cgroup_step(u32 index)
 	return 0;
 }
 
-static __noinline int nt_announce(struct nt_scratch *s, struct nt_cgroup_key *key, u64 kn)
+/* w_dentry of the scratch: the kernfs node. */
+__weak __noinline int nt_announce(u32 index, u64 id, u32 hierarchy)
 {
+	struct nt_scratch *s = bpf_map_lookup_elem(&nt_scratches, &index);
+	struct nt_cgroup_key key = { .id = id, .hierarchy = hierarchy };
 	struct nt_cgroup *body;
 	u8 one = 1;
-	u32 index;
 
-	if (!s || !key)
+	if (!s)
 		return -1;
-	if (bpf_map_update_elem(&nt_cgroups, key, &one, BPF_NOEXIST))
+	if (bpf_map_update_elem(&nt_cgroups, &key, &one, BPF_NOEXIST))
 		return 0; /* told already */
 	body = nt_body_of(s);
-	body->id = key->id;
-	body->hierarchy = key->hierarchy;
+	body->id = id;
+	body->hierarchy = hierarchy;
 	body->pad = 0;
 	s->len = NT_FIXED_LEN + sizeof(*body);
 	nt_tail_begin(s);
 	s->w_limit = s->len + NT_PATH_MAX;
-	s->w_dentry = kn;
 	s->w_end = NT_WALK_ON;
-	index = s->index;
 	for (int i = 0; i < NT_CGROUP_STEPS; i++)
 		if (nt_cgroup_step(index))
 			break;
@@ -245,7 +245,7 @@ static __noinline int nt_announce(struct nt_scratch *s, struct nt_cgroup_key *ke
 		s->flags |= NT_F_TRUNCATED;
 	nt_tail_end(s, NT_TAIL_CGROUP);
 	if (nt_emit(s, NT_CGROUP)) {
-		bpf_map_delete_elem(&nt_cgroups, key); /* the next record tells it */
+		bpf_map_delete_elem(&nt_cgroups, &key); /* the next record tells it */
 		s->flags = 0;
 		return -1;
 	}
@@ -266,9 +266,9 @@ static __noinline int nt_announce_cgroups(struct nt_scratch *s)
 		return -1;
 	t = nt_task_of(s);
 	if (t->cgroup_v2_id != s->seen_v2.id) {
-		key.id = t->cgroup_v2_id;
-		if (!nt_announce(s, &key, (u64)set->dfl_cgrp->kn))
-			s->seen_v2 = key;
+		s->w_dentry = (u64)set->dfl_cgrp->kn;
+		if (!nt_announce(s->index, t->cgroup_v2_id, 0))
+			s->seen_v2.id = t->cgroup_v2_id;
 	}
 	if (t->cgroup_v1_id && (t->cgroup_v1_id != s->seen_v1.id || t->cgroup_v1_hierarchy != s->seen_v1.hierarchy)) {
 		struct cgroup *cg = NULL;
@@ -290,7 +290,10 @@ static __noinline int nt_announce_cgroups(struct nt_scratch *s)
 			if (cg && BPF_CORE_READ(cg, root, hierarchy_id) != key.hierarchy)
 				cg = NULL;
 		}
-		if (cg && !nt_announce(s, &key, (u64)BPF_CORE_READ(cg, kn)))
+		if (!cg)
+			return 0;
+		s->w_dentry = (u64)BPF_CORE_READ(cg, kn);
+		if (!nt_announce(s->index, key.id, key.hierarchy))
 			s->seen_v1 = key;
 	}
 	return 0;

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Typed tails at the end of a record under construction. */
+/*
+ * Typed tails at the end of a record under construction.
+ *
+ * What reads a string or walks a path is a global function taking a scratch by
+ * its index: the verifier checks a global function once per program, a static
+ * one anew at every call, and there are dozens of calls.
+ */
 #ifndef NODETRAIL_BPF_VARLEN_H_
 #define NODETRAIL_BPF_VARLEN_H_
 
@@ -35,8 +41,9 @@ static __always_inline void nt_tail_drop(struct nt_scratch *s)
  * without its NUL. Negative errno when it can't be read: a page that isn't in
  * memory can't be faulted in from here.
  */
-static __noinline int nt_tail_user_str(struct nt_scratch *s, u32 kind, u64 user)
+__weak __noinline int nt_tail_user_str(u32 index, u32 kind, u64 user)
 {
+	struct nt_scratch *s = bpf_map_lookup_elem(&nt_scratches, &index);
 	long n;
 	u32 o;
 
@@ -62,8 +69,9 @@ static __noinline int nt_tail_user_str(struct nt_scratch *s, u32 kind, u64 user)
 }
 
 /* The same for a kernel string. */
-static __noinline int nt_tail_kernel_str(struct nt_scratch *s, u32 kind, u64 kernel)
+__weak __noinline int nt_tail_kernel_str(u32 index, u32 kind, u64 kernel)
 {
+	struct nt_scratch *s = bpf_map_lookup_elem(&nt_scratches, &index);
 	long n;
 	u32 o;
 
