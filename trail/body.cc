@@ -6,6 +6,8 @@
 
 #include <memory>
 
+#include "trail/wire.h"
+
 namespace nodetrail::trail {
 namespace {
 
@@ -35,12 +37,12 @@ Status CheckEventNumbers(const event::v1::EventBatch& batch, const v1::BatchHead
     }
     return OkStatus();
   };
-  event::v1::Event event;
   for (int i = 0; i < batch.events_size(); ++i) {
     NT_RETURN_IF_ERROR(take_absent());
-    if (!event.ParseFromString(batch.events(i))) return DataLoss(fmt::format("body: events[{}]: not an Event", i));
-    if (event.seq() != next) {
-      return DataLoss(fmt::format("body: events[{}] has number {}, expected {}", i, event.seq(), next));
+    const auto event = PeekEvent(batch.events(i));
+    if (!event) return DataLoss(fmt::format("body: events[{}]: not an Event", i));
+    if (event->seq != next) {
+      return DataLoss(fmt::format("body: events[{}] has number {}, expected {}", i, event->seq, next));
     }
     ++next;
   }
@@ -54,6 +56,21 @@ Status CheckEventNumbers(const event::v1::EventBatch& batch, const v1::BatchHead
 }
 
 }  // namespace
+
+std::optional<EventBrief> PeekEvent(std::string_view event) {
+  constexpr uint32_t kSeq = 2;
+  constexpr uint32_t kKind = 3;
+  EventBrief out;
+  WireReader reader(event);
+  while (true) {
+    const auto field = reader.Next();
+    if (!field.ok()) return std::nullopt;
+    if (!*field) return out;
+    if ((*field)->type != 0) continue;
+    if ((*field)->number == kSeq) out.seq = (*field)->varint;
+    if ((*field)->number == kKind) out.kind = static_cast<event::v1::Kind>(static_cast<int>((*field)->varint));
+  }
+}
 
 Result<std::string> CompressBody(std::string_view raw, int level) {
   if (raw.size() > kMaxBodyBytes) {

@@ -17,13 +17,35 @@ constexpr uint32_t kLastKnownField = 32;
 constexpr uint32_t kStatement = 2;
 constexpr uint32_t kIntermediates = 4;
 
+// Text fields are ids; protobuf would log on other bytes, for a peer to fill
+// our disk with.
+Status CheckAscii(const WireField& field) {
+  for (const char c : field.bytes) {
+    if (c < 0x20 || c > 0x7e)
+      return InvalidArgument(fmt::format("leaf: field {} is not printable ASCII", field.number));
+  }
+  return OkStatus();
+}
+bool IsHeaderText(uint32_t number) { return number >= 6 && number <= 8; }  // tenant, agent_id, boot_id
+bool IsStatementText(uint32_t number) { return number == 1 || number == 2 || number == 5; }  // the same
+
+Status CheckStatementWire(std::string_view bytes) {
+  NT_RETURN_IF_ERROR(CheckCanonical(bytes));
+  WireReader reader(bytes);
+  while (true) {
+    NT_ASSIGN_OR_RETURN(const std::optional<WireField> field, reader.Next());
+    if (!field) return OkStatus();
+    if (IsStatementText(field->number)) NT_RETURN_IF_ERROR(CheckAscii(*field));
+  }
+}
+
 Status CheckEpochOpenWire(std::string_view bytes) {
   NT_RETURN_IF_ERROR(CheckCanonical(bytes, {kIntermediates}));
   WireReader reader(bytes);
   while (true) {
     NT_ASSIGN_OR_RETURN(const std::optional<WireField> field, reader.Next());
     if (!field) return OkStatus();
-    if (field->number == kStatement) NT_RETURN_IF_ERROR(CheckCanonical(field->bytes));
+    if (field->number == kStatement) NT_RETURN_IF_ERROR(CheckStatementWire(field->bytes));
   }
 }
 
@@ -36,6 +58,7 @@ Status CheckHeaderWire(std::string_view bytes, bool* unknown_fields) {
     if (!field) return OkStatus();
     if (field->number > kLastKnownField) *unknown_fields = true;
     if (field->type != 2) continue;
+    if (IsHeaderText(field->number)) NT_RETURN_IF_ERROR(CheckAscii(*field));
     if (field->number == kLosses) NT_RETURN_IF_ERROR(CheckCanonical(field->bytes));
     if (field->number == kEpochOpen) NT_RETURN_IF_ERROR(CheckEpochOpenWire(field->bytes));
   }

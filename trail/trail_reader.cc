@@ -100,17 +100,17 @@ Result<RecordRead> ReadRecord(Buffered* in) {
   return RecordRead{RecordState::kWhole, leaf};
 }
 
-// Is there a whole record anywhere after `offset`? If not, damage there is the
-// torn tail of an append that never finished.
-Result<bool> WholeRecordAfter(int fd, const std::string& name, uint64_t offset) {
+// Where the next whole record after `offset` begins. If there is none, damage
+// at `offset` is the torn tail of an append that never finished.
+Result<std::optional<uint64_t>> WholeRecordAfter(int fd, const std::string& name, uint64_t offset) {
   Buffered in(fd, name, offset + 1);
   constexpr char kHeaderTag = 0x0a;  // every leaf begins with it
   while (true) {
     NT_ASSIGN_OR_RETURN(const std::string_view bytes, in.Peek(kRecordHeaderBytes + 1));
-    if (bytes.size() <= kRecordHeaderBytes) return false;
+    if (bytes.size() <= kRecordHeaderBytes) return std::optional<uint64_t>();
     if (bytes[kRecordHeaderBytes] == kHeaderTag) {
       NT_ASSIGN_OR_RETURN(const RecordRead record, ReadRecord(&in));
-      if (record.state == RecordState::kWhole) return true;
+      if (record.state == RecordState::kWhole) return std::optional<uint64_t>(in.offset());
     }
     in.Skip(1);
   }
@@ -205,7 +205,7 @@ Status TrailReader::ForEach(uint64_t from, const LeafFn& fn) {
               fmt::format("{} at offset {}: leaf {} is damaged or missing", segment.name, where.offset, index));
         }
         if (record.state == RecordState::kEnd) return OkStatus();
-        NT_ASSIGN_OR_RETURN(const bool more, WholeRecordAfter(fd.get(), segment.name, where.offset));
+        NT_ASSIGN_OR_RETURN(const auto more, WholeRecordAfter(fd.get(), segment.name, where.offset));
         if (more) {
           return DataLoss(fmt::format("{} at offset {}: leaf {} is damaged", segment.name, where.offset, index));
         }
@@ -235,17 +235,27 @@ Status TrailReader::Inspect(const InspectFn& fn) {
       NT_ASSIGN_OR_RETURN(const RecordRead record, ReadRecord(&in));
       if (record.state == RecordState::kEnd && last) break;
       const bool whole = record.state == RecordState::kWhole;
-      if (record.leaf.empty()) {
-        if (last && record.state == RecordState::kTorn) {
+      if (whole) {
+        const size_t size = record.leaf.size();
+        if (!fn(where, record.leaf, true)) return OkStatus();
+        in.Skip(kRecordHeaderBytes + size);
+        continue;
+      }
+      // The length may be what is wrong: what stands before the next whole
+      // record is the damaged one.
+      NT_ASSIGN_OR_RETURN(const auto next, WholeRecordAfter(fd.get(), segment.name, where.offset));
+      if (!next) {
+        if (last) {
           struct stat st {};
           if (::fstat(fd.get(), &st) == 0) torn_bytes_ = static_cast<uint64_t>(st.st_size) - where.offset;
         }
-        if (!fn(where, {}, false)) return OkStatus();
+        if (!fn(where, record.leaf, false)) return OkStatus();
         break;
       }
-      const size_t size = record.leaf.size();
-      if (!fn(where, record.leaf, whole)) return OkStatus();
-      in.Skip(kRecordHeaderBytes + size);
+      const uint64_t size = std::min<uint64_t>(*next - where.offset, kRecordHeaderBytes + kMaxLeafBytes);
+      NT_ASSIGN_OR_RETURN(const std::string_view bytes, in.Peek(size));
+      if (!fn(where, bytes.substr(std::min(kRecordHeaderBytes, bytes.size())), false)) return OkStatus();
+      in.Skip(*next - where.offset);
     }
   }
   return OkStatus();
@@ -270,7 +280,7 @@ Status TrailReader::Scan() {
       if (record.state != RecordState::kWhole) {
         if (last && record.state == RecordState::kEnd) break;
         if (last) {
-          NT_ASSIGN_OR_RETURN(const bool more, WholeRecordAfter(fd.get(), segments[i].name, known.end));
+          NT_ASSIGN_OR_RETURN(const auto more, WholeRecordAfter(fd.get(), segments[i].name, known.end));
           if (!more) break;
         }
         return DataLoss(fmt::format("{} at offset {}: a leaf is damaged or missing", segments[i].name, known.end));

@@ -70,7 +70,8 @@ struct Sealer::Impl {
     if (!adopted.ok()) return false;
     keys = std::move(*adopted);
     const auto promised = trail::FixedBytes<32>(last.next_key);
-    if (!last.known || last.clean || !promised || last.boot_id != options.boot_id) return false;
+    if (options.force_new_epoch || !last.known || last.clean || !promised || last.boot_id != options.boot_id)
+      return false;
     key = keys->Find({last.epoch, last.seq + 1}, *promised);
     if (!key) return false;
     // The key of the durable batch may still be there, if the crash came before its erasure.

@@ -39,6 +39,9 @@ struct SealerOptions {
   // A key memfd from the fd store of the service manager; invalid: none.
   // Taken over by the sealer.
   UniqueFd inherited_key;
+  // Never go on with the old epoch: set when the spool lost batches. The
+  // identity key then vouches for what follows the hole.
+  bool force_new_epoch = false;
   int zstd_level = 3;
   const Clock* clock = nullptr;  // required; outlives the sealer
   std::function<ClockQuality()> clock_quality = ReadClockQuality;

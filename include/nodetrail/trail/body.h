@@ -6,6 +6,7 @@
 #define NODETRAIL_TRAIL_BODY_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,14 @@ std::vector<Hash> RecordHashes(const event::v1::EventBatch& batch);
 Hash EventsRoot(const event::v1::EventBatch& batch);
 // Index of events[i] among the records.
 uint64_t EventRecordIndex(const event::v1::EventBatch& batch, uint64_t event);
+
+// Number and kind of a serialised Event without parsing the rest of it.
+// Nothing if the bytes are not an Event.
+struct EventBrief {
+  uint64_t seq = 0;
+  event::v1::Kind kind = event::v1::KIND_UNSPECIFIED;
+};
+std::optional<EventBrief> PeekEvent(std::string_view event);
 
 // One record disclosed alone: shows that `record` is number `index` of the
 // records under header.events_root.

@@ -100,10 +100,10 @@ class TrailReader {
   using LeafFn = std::function<bool(const LeafLocation& where, std::string_view leaf)>;
   Status ForEach(uint64_t from, const LeafFn& fn);
 
-  // As ForEach from 0, but goes on over damage, for who must name it: `fn` gets
-  // records whose checksum is wrong too (`whole` false), and calls with an
-  // empty leaf where the bytes can't be read as a record at all; the rest of
-  // that segment is then skipped. Returns false in `fn` to stop.
+  // As ForEach from 0, but goes on over damage, for who must name it: what
+  // stands between two whole records is handed to `fn` as one leaf with `whole`
+  // false. It may be empty, and torn_bytes() is set, if nothing whole follows
+  // in the last segment.
   using InspectFn = std::function<bool(const LeafLocation& where, std::string_view leaf, bool whole)>;
   Status Inspect(const InspectFn& fn);
 
