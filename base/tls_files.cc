@@ -185,7 +185,8 @@ class NoSigPipe {
 };
 
 // What the peer or our own check said, as a cause and a fix.
-Status HandshakeError(const SSL* ssl, const std::string& endpoint, const std::string& name) {
+// `judged`: our side of the handshake was done, the peer had our certificate.
+Status HandshakeError(const SSL* ssl, const std::string& endpoint, const std::string& name, bool judged) {
   long verify = SSL_get_verify_result(ssl);
   unsigned long err = ERR_peek_last_error();
   int reason = ERR_GET_REASON(err);
@@ -225,6 +226,12 @@ Status HandshakeError(const SSL* ssl, const std::string& endpoint, const std::st
         return FailedPrecondition(fmt::format("{}: the collector refuses our certificate: {}; check cert_file",
                                               endpoint, SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET)));
     }
+  }
+  if (judged) {
+    return FailedPrecondition(fmt::format(
+        "{}: the collector closed the connection once it had our certificate: is it from an authority in the "
+        "collector's ca_file, valid by the collector's clock, and not revoked?",
+        endpoint));
   }
   if (err != 0) {
     const char* text = ERR_reason_error_string(err);
@@ -316,7 +323,7 @@ Status ProbeTls(const std::string& endpoint, const std::string& server_name, con
     }
     const int want = SSL_get_error(ssl.get(), rc);
     if (want != SSL_ERROR_WANT_READ && want != SSL_ERROR_WANT_WRITE) {
-      Status status = HandshakeError(ssl.get(), endpoint, name);
+      Status status = HandshakeError(ssl.get(), endpoint, name, connected);
       ERR_clear_error();
       return status;
     }

@@ -18,6 +18,7 @@
 #include <charconv>
 #include <utility>
 
+#include "collector/index/indexer.h"
 #include "collector/ingest/committer.h"
 #include "collector/ingest/ingest_service.h"
 #include "nodetrail/base/fd.h"
@@ -136,6 +137,7 @@ class Collector::Impl {
     }
     if (committer_) committer_->Stop();
     if (sequencer_) sequencer_->Stop();
+    if (indexer_) indexer_->Stop();
     if (wrote_pid_) ::unlink(config_.pid_file().c_str());
   }
 
@@ -186,9 +188,20 @@ class Collector::Impl {
     }
     committer_ = std::move(*committer);
     if (Status s = sequencer_->ReplayDone(); !s.ok()) return {ExitCode::kStorage, s};
-    committer_->Start(
-        [this](uint64_t first, std::span<const trail::Hash> leaf_hashes) { sequencer_->Appended(first, leaf_hashes); });
+    Indexer::Options index;
+    index.trail_dir = dir;
+    index.partition_hours = config_.index().partition_hours();
+    index.clock = clock_;
+    auto indexer = Indexer::Open(std::move(index));
+    if (!indexer.ok()) return {ExitCode::kStorage, indexer.status()};
+    indexer_ = std::move(*indexer);
+    indexer_->Start();
+    indexer_->Notify(committer_->Totals().log_size);
     sequencer_->Start();
+    committer_->Start([this](uint64_t first, std::span<const trail::Hash> leaf_hashes) {
+      sequencer_->Appended(first, leaf_hashes);
+      indexer_->Notify(first + leaf_hashes.size());
+    });
     return {};
   }
 
@@ -224,6 +237,7 @@ class Collector::Impl {
   std::unique_ptr<trail::CaSet> identity_cas_;
   std::unique_ptr<LogSigner> signer_;
   std::unique_ptr<Sequencer> sequencer_;
+  std::unique_ptr<Indexer> indexer_;
   std::unique_ptr<Committer> committer_;
   std::unique_ptr<IngestService> ingest_;
   std::unique_ptr<grpc::Server> server_;

@@ -266,7 +266,6 @@ class Shipper::Impl {
       stats_.last_acked = at;
       stats_.last_ack_wall_ns = clock_->WallNs();
     }
-    PublishInFlight();
     return std::nullopt;
   }
 
@@ -275,6 +274,7 @@ class Shipper::Impl {
     if (!to_ack_) return true;
     const BatchPosition at = *std::exchange(to_ack_, std::nullopt);
     const Status status = source_->Ack(at);
+    PublishInFlight();
     if (status.ok()) return true;
     Fail(fmt::format("acknowledge {} in the spool: {}", PositionText(at), status.message()));
     return false;

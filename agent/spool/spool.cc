@@ -323,10 +323,12 @@ struct Spool::Impl {
     const auto deadline = std::chrono::steady_clock::now() + timeout;
     while (true) {
       Cursor cursor;
+      uint64_t seen = 0;
       {
         const std::lock_guard guard(mu);
         if (stopped) return std::nullopt;
         cursor = read;
+        seen = counters.appended;
       }
       if (auto found = ReadFrom(cursor)) {
         const std::lock_guard guard(mu);
@@ -339,9 +341,9 @@ struct Spool::Impl {
         return std::move(found->batch);
       }
       std::unique_lock guard(mu);
-      const uint64_t seen = counters.appended;
-      if (stopped || !changed.wait_until(guard, deadline,
-                                         [&] { return stopped || counters.appended != seen || Settle(&cursor); })) {
+      // What lies after the cursor may be acknowledgements only, which are no
+      // batches: wait for an append, not for bytes.
+      if (stopped || !changed.wait_until(guard, deadline, [&] { return stopped || counters.appended != seen; })) {
         return std::nullopt;
       }
     }
