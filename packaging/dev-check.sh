@@ -76,7 +76,7 @@ verb_fuzz() {
     esac
     shift
   done
-  fuzzer_names | grep -qx "$name" || misuse "no fuzzer '$name'; there are: $(fuzzer_names | tr '\n' ' ')"
+  grep -qx "$name" <<<"$(fuzzer_names)" || misuse "no fuzzer '$name'; there are: $(fuzzer_names | tr '\n' ' ')"
   build fuzz "nt_${name}_fuzzer"
   local found=build/fuzz/corpus/$name crashes=build/fuzz/crashes/$name
   mkdir -p "$found" "$crashes"
@@ -110,7 +110,7 @@ fuzz_coverage() { # NAME CORPUS…
   llvm-profdata-14 merge -sparse "$dir/$name.profraw" -o "$dir/$name.profdata"
   mapfile -t sources < <(fuzzed_sources "$name")
   llvm-cov-14 report "build/coverage/bin/nt_${name}_fuzzer" -instr-profile="$dir/$name.profdata" \
-    "${sources[@]}" | tee "$dir/$name.txt"
+    "${sources[@]/#/$root/}" | tee "$dir/$name.txt"
   awk -v name="$name" '$1 == "TOTAL" { printf "fuzz %s: line coverage of the parser %s\n", name, $10; exit !($10 + 0 >= 85) }' \
     "$dir/$name.txt" || die "less than 85 % of the lines of $name"
 }

@@ -189,8 +189,8 @@ ensure_tracefs() {
 
 cli() { "$bin/nodetrail" --config "$run/cli.yaml" "$@"; }
 
-collector_answers() { cli status --json 2>/dev/null | grep -q '"trail_dir"'; }
-agent_answers() { [[ -S $run/agent.sock ]] && cli status --json 2>/dev/null | grep -q '"spool_dir"'; }
+collector_answers() { [[ $(cli status --json 2>/dev/null || true) == *'"trail_dir"'* ]]; }
+agent_answers() { [[ -S $run/agent.sock ]] && [[ $(cli status --json 2>/dev/null || true) == *'"spool_dir"'* ]]; }
 
 # ---- verbs ----------------------------------------------------------------
 

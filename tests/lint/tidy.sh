@@ -11,5 +11,5 @@ db=build/clang
   echo "no $db/compile_commands.json; ./dev build clang first"
   exit 1
 }
-if (($#)); then files=("$@"); else mapfile -t files < <(git ls-files '*.cc' | grep -v '^tests/workloads/'); fi
+if (($#)); then files=("$@"); else mapfile -t files < <(git ls-files '*.cc' | grep -vE '^tests/|_(test|bench|fuzzer)\.cc$'); fi
 printf '%s\n' "${files[@]}" | xargs -P "$(nproc)" -n 4 clang-tidy-14 -p "$db" --quiet 2>/dev/null
