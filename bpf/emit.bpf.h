@@ -54,7 +54,8 @@ static __always_inline struct nt_scratch *nt_claim(void)
 
 static __always_inline void nt_release(struct nt_scratch *s)
 {
-	__sync_lock_test_and_set(&s->busy, 0);
+	barrier();
+	*(volatile u32 *)&s->busy = 0;
 }
 
 static __always_inline struct nt_header *nt_header_of(struct nt_scratch *s)

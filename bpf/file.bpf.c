@@ -64,12 +64,12 @@ static __noinline int open__failed(struct nt_call *c, u32 type, u64 path, struct
 	return 0;
 }
 
-static __noinline int open__done(struct nt_call *c, u64 file, struct nt_open_how *how, s32 dfd, u32 created)
+static __noinline int open__done(struct nt_call *c, struct nt_open_file *file, struct nt_open_how *how, s32 dfd, u32 created)
 {
 	struct nt_scratch *s = nt_begin(NT_FILE_OPEN, sizeof(struct nt_file_open));
 	struct nt_file_open *body;
 
-	if (!s || !c || !how) {
+	if (!s || !c || !how || !file) {
 		if (s)
 			nt_release(s);
 		return 0;
@@ -82,7 +82,7 @@ static __noinline int open__done(struct nt_call *c, u64 file, struct nt_open_how
 	body->dfd = dfd;
 	body->created = created;
 	body->syscall_nr = c->nr;
-	nt_fill_file(&body->file, file);
+	nt_fill_file(&body->file, file->inode);
 	nt_tail_file(s, NT_TAIL_PATH, &body->file, file);
 	nt_submit(s, NT_FILE_OPEN);
 	return 0;
@@ -142,25 +142,25 @@ static __always_inline void open__exit(struct nt_call *c, enum nt_open_kind kind
 			return;
 		open__failed(c, type, path, &how, dfd);
 	} else {
-		u32 f_mode = 0, created;
-		struct file *f;
+		struct nt_open_file f;
+		u32 created;
+		u64 file;
 
 		if (!nt_write_intent(how.flags))
 			return;
-		f = (struct file *)nt_file_of_fd(c->ret);
-		if (!f) { /* closed by a sibling already: what was opened can't be told */
+		file = nt_file_of_fd(c->ret);
+		if (!file || nt_read_file(&f, file)) { /* closed by a sibling already: what was opened can't be told */
 			if (nt_admit_act(NT_FILE_OPEN))
 				open__failed(c, NT_FILE_OPEN, path, &how, dfd);
 			return;
 		}
-		bpf_probe_read_kernel(&f_mode, sizeof(f_mode), &f->f_mode);
-		created = !!(f_mode & FMODE_CREATED) || (how.flags & O_TMPFILE_BIT);
+		created = !!(f.f_mode & FMODE_CREATED) || (how.flags & O_TMPFILE_BIT);
 		/* O_CREAT on what exists, for reading: a plain read */
-		if (!(f_mode & FMODE_WRITE) && !created && !(how.flags & O_TRUNC))
+		if (!(f.f_mode & FMODE_WRITE) && !created && !(how.flags & O_TRUNC))
 			return;
 		if (!nt_admit_act(NT_FILE_OPEN))
 			return;
-		open__done(c, (u64)f, &how, dfd, created);
+		open__done(c, &f, &how, dfd, created);
 	}
 }
 
@@ -177,7 +177,7 @@ struct nt_names_head {
 	u64 name, name2;
 };
 
-#define NT_NAMES_SMALL 512u
+#define NT_NAMES_SMALL 256u
 #define NT_NAMES_LARGE (4u * (NT_PATH_MAX + 4))
 
 struct nt_names_small {

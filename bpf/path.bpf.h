@@ -32,18 +32,28 @@ static __always_inline u64 nt_read_ptr(const void *at)
 	return v;
 }
 
+/*
+ * The beginning of a dentry from d_parent on: parent, d_name, d_inode and, of
+ * short names, the name itself (d_iname, d_shortname since 6.14) in one read.
+ * Whether the name is in it is not assumed but seen: d_name.name points there.
+ */
+#define NT_INLINE_NAME 40
+
+struct nt_dentry_head {
+	u64 parent;
+	u64 hash_len; /* length in the upper half */
+	u64 name;
+	u64 inode;
+	u64 inline_name[NT_INLINE_NAME / 8];
+};
+
 /* Global: verified once. Returns 1 when the walk is over. */
 __weak __noinline int nt_walk_step(u32 index)
 {
 	struct nt_scratch *s = bpf_map_lookup_elem(&nt_scratches, &index);
-	struct {
-		u64 parent;
-		u64 hash_len;
-		u64 name;
-	} head = {};
+	struct nt_dentry_head head;
 	struct dentry *d;
-	long n;
-	u32 o;
+	u32 o, len;
 
 	if (!s)
 		return 1;
@@ -52,7 +62,7 @@ __weak __noinline int nt_walk_step(u32 index)
 		return 1;
 	}
 	d = (struct dentry *)s->w_dentry;
-	/* d_parent and d_name are neighbours in every kernel so far: one read. */
+	/* d_parent and d_name are neighbours in every kernel so far. */
 	if (bpf_core_field_offset(struct dentry, d_name) ==
 	    bpf_core_field_offset(struct dentry, d_parent) + sizeof(u64)) {
 		if (bpf_probe_read_kernel(&head, sizeof(head), &d->d_parent)) {
@@ -60,7 +70,9 @@ __weak __noinline int nt_walk_step(u32 index)
 			return 1;
 		}
 	} else {
+		__builtin_memset(&head, 0, sizeof(head));
 		head.parent = nt_read_ptr(&d->d_parent);
+		head.hash_len = nt_read_ptr(&d->d_name.hash_len);
 		head.name = nt_read_ptr(&d->d_name.name);
 	}
 	if (s->w_dentry == s->w_mnt_root || head.parent == s->w_dentry) {
@@ -82,15 +94,28 @@ __weak __noinline int nt_walk_step(u32 index)
 		return 0;
 	}
 	o = s->len;
-	if (o > NT_RECORD_MAX)
-		n = -1;
-	else
-		n = bpf_probe_read_kernel_str(&s->rec[o], NT_NAME_MAX, (const void *)head.name);
-	if (n <= 0 || o + n > s->w_limit) {
+	len = head.hash_len >> 32;
+	if (o > NT_RECORD_MAX || len >= NT_NAME_MAX || o + len + 1 > s->w_limit) {
 		s->w_end = NT_WALK_CUT;
 		return 1;
 	}
-	s->len = o + n;
+	if (len < NT_INLINE_NAME &&
+	    head.name == s->w_dentry + bpf_core_field_offset(struct dentry, d_parent) +
+				 __builtin_offsetof(struct nt_dentry_head, inline_name)) {
+		u64 *to = (u64 *)&s->rec[o]; /* the rest is overwritten by what follows */
+
+#pragma clang loop unroll(full)
+		for (int i = 0; i < NT_INLINE_NAME / 8; i++)
+			to[i] = head.inline_name[i];
+	} else if (bpf_probe_read_kernel(&s->rec[o], len & (NT_NAME_MAX - 1), (const void *)head.name)) {
+		s->w_end = NT_WALK_CUT;
+		return 1;
+	}
+	o += len & (NT_NAME_MAX - 1);
+	if (o > NT_RECORD_MAX + NT_NAME_MAX)
+		return 1;
+	s->rec[o] = 0;
+	s->len = o + 1;
 	s->w_dentry = head.parent;
 	return 0;
 }
@@ -188,26 +213,68 @@ static __always_inline bool nt_last_name_absolute(struct nt_scratch *s)
 
 #define NT_TMPFS_MAGIC 0x01021994
 
-/* What the kernel opened or runs: nt_file from a struct file. */
-static __noinline int nt_fill_file(struct nt_file *out, u64 file)
-{
-	struct inode *inode = (struct inode *)nt_read_ptr(&((struct file *)file)->f_inode);
-	struct super_block *sb;
-	unsigned short mode = 0;
-	u32 dev = 0;
+/*
+ * Reading many members of one object: its first bytes at once into a window,
+ * the members out of it at their relocated offsets. Whether they are there is
+ * known at load, and the branch not taken is pruned.
+ */
+#define nt_from_window(window, type, field, as) (*(as *)((window) + bpf_core_field_offset(type, field)))
+#define nt_in_window(size, type, field) (bpf_core_field_offset(type, field) <= (size) - 8)
+#define nt_field(window, size, ptr, type, field, as)                                        \
+	({                                                                                  \
+		as v_ = 0;                                                                  \
+		if (nt_in_window(size, type, field))                                        \
+			v_ = nt_from_window(window, type, field, as);                       \
+		else                                                                        \
+			bpf_probe_read_kernel(&v_, sizeof(v_), &((type *)(ptr))->field);    \
+		v_;                                                                         \
+	})
 
-	if (!out || !inode)
+#define NT_FILE_WINDOW 112
+#define NT_INODE_WINDOW 96
+#define NT_SB_WINDOW 104
+
+/* Of a struct file, what several probes need. */
+struct nt_open_file {
+	u64 file, inode, dentry, mnt;
+	u32 f_mode, f_flags;
+};
+
+static __noinline int nt_read_file(struct nt_open_file *out, u64 file)
+{
+	u8 w[NT_FILE_WINDOW];
+
+	if (!out || bpf_probe_read_kernel(w, sizeof(w), (const void *)file))
 		return -1;
-	sb = (struct super_block *)nt_read_ptr(&inode->i_sb);
-	bpf_probe_read_kernel(&mode, sizeof(mode), &inode->i_mode);
-	out->mode = mode;
-	bpf_probe_read_kernel(&out->uid, sizeof(out->uid), &inode->i_uid);
-	bpf_probe_read_kernel(&out->gid, sizeof(out->gid), &inode->i_gid);
-	bpf_probe_read_kernel(&out->ino, sizeof(out->ino), &inode->i_ino);
-	bpf_probe_read_kernel(&out->nlink, sizeof(out->nlink), &inode->i_nlink);
-	bpf_probe_read_kernel(&out->size, sizeof(out->size), &inode->i_size);
-	bpf_probe_read_kernel(&dev, sizeof(dev), &sb->s_dev);
-	out->fs_magic = nt_read_ptr(&sb->s_magic);
+	out->file = file;
+	out->inode = nt_field(w, sizeof(w), file, struct file, f_inode, u64);
+	out->f_mode = nt_field(w, sizeof(w), file, struct file, f_mode, u32);
+	out->f_flags = nt_field(w, sizeof(w), file, struct file, f_flags, u32);
+	out->mnt = nt_field(w, sizeof(w), file, struct file, f_path.mnt, u64);
+	out->dentry = nt_field(w, sizeof(w), file, struct file, f_path.dentry, u64);
+	return 0;
+}
+
+/* What the kernel opened or runs: nt_file from an inode. */
+static __noinline int nt_fill_file(struct nt_file *out, u64 inode)
+{
+	u8 w[NT_SB_WINDOW];
+	u64 sb;
+	u32 dev;
+
+	if (!out || !inode || bpf_probe_read_kernel(w, NT_INODE_WINDOW, (const void *)inode))
+		return -1;
+	out->mode = nt_field(w, NT_INODE_WINDOW, inode, struct inode, i_mode, u16);
+	out->uid = nt_field(w, NT_INODE_WINDOW, inode, struct inode, i_uid, u32);
+	out->gid = nt_field(w, NT_INODE_WINDOW, inode, struct inode, i_gid, u32);
+	out->ino = nt_field(w, NT_INODE_WINDOW, inode, struct inode, i_ino, u64);
+	out->nlink = nt_field(w, NT_INODE_WINDOW, inode, struct inode, i_nlink, u32);
+	out->size = nt_field(w, NT_INODE_WINDOW, inode, struct inode, i_size, u64);
+	sb = nt_field(w, NT_INODE_WINDOW, inode, struct inode, i_sb, u64);
+	if (bpf_probe_read_kernel(w, NT_SB_WINDOW, (const void *)sb))
+		return -1;
+	dev = nt_field(w, NT_SB_WINDOW, sb, struct super_block, s_dev, u32);
+	out->fs_magic = nt_field(w, NT_SB_WINDOW, sb, struct super_block, s_magic, u64);
 	/* MKDEV's 12:20 bits to new_encode_dev, as stat(2) gives it */
 	out->dev = (dev & 0xff) | ((dev >> 20) << 8) | ((dev & 0xfff00) << 12);
 	out->flags = NT_FILE_VALID;
@@ -215,16 +282,16 @@ static __noinline int nt_fill_file(struct nt_file *out, u64 file)
 }
 
 /* Appends the path tail of an open file and completes nt_file.flags. */
-static __noinline int nt_tail_file(struct nt_scratch *s, u32 kind, struct nt_file *out, u64 file)
+static __noinline int nt_tail_file(struct nt_scratch *s, u32 kind, struct nt_file *out, struct nt_open_file *f)
 {
-	struct file *f = (struct file *)file;
-	struct dentry *d = (struct dentry *)nt_read_ptr(&f->f_path.dentry);
+	struct dentry *d;
 	int end;
 
-	if (!s || !out)
+	if (!s || !out || !f)
 		return -1;
-	s->w_dentry = (u64)d;
-	s->w_mnt = nt_read_ptr(&f->f_path.mnt);
+	d = (struct dentry *)f->dentry;
+	s->w_dentry = f->dentry;
+	s->w_mnt = f->mnt;
 	end = nt_tail_path(s->index, kind);
 	if (end == NT_WALK_OUTSIDE)
 		out->flags |= NT_FILE_DETACHED;
@@ -235,7 +302,7 @@ static __noinline int nt_tail_file(struct nt_scratch *s, u32 kind, struct nt_fil
 			out->flags |= NT_FILE_DETACHED;
 	}
 	/* Unhashed alone doesn't tell: roots of mounts always are. */
-	if (!out->nlink && !(out->flags & NT_FILE_MEMFD) && !nt_read_ptr(&d->d_hash.pprev))
+	if ((out->flags & NT_FILE_VALID) && !out->nlink && !(out->flags & NT_FILE_MEMFD) && !nt_read_ptr(&d->d_hash.pprev))
 		out->flags |= NT_FILE_DELETED;
 	return 0;
 }

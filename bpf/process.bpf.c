@@ -177,7 +177,7 @@ int BPF_PROG(tp_btf__sched_process_exec, struct task_struct *p, int old_pid, str
 	struct nt_scratch *s;
 	struct nt_exec *body;
 	struct mm_struct *mm = p->mm;
-	u64 file = (u64)bprm->file;
+	struct nt_open_file file = {};
 	u64 filename = nt_read_ptr(&bprm->filename);
 	u32 tid = old_pid;
 	bool changed = false;
@@ -190,7 +190,8 @@ int BPF_PROG(tp_btf__sched_process_exec, struct task_struct *p, int old_pid, str
 	if (!s)
 		return 0;
 	body = nt_body_of(s);
-	nt_fill_file(&body->exe, file);
+	nt_read_file(&file, (u64)bprm->file);
+	nt_fill_file(&body->exe, file.inode);
 	body->argc = bprm->argc;
 	body->secureexec = BPF_CORE_READ_BITFIELD(bprm, secureexec);
 	body->old_pid = tid;
@@ -200,7 +201,7 @@ int BPF_PROG(tp_btf__sched_process_exec, struct task_struct *p, int old_pid, str
 		body->has_old_cred = 1;
 		changed = nt_cred_differs(old, &nt_task_of(s)->cred);
 	}
-	nt_tail_file(s, NT_TAIL_PATH, &body->exe, file);
+	nt_tail_file(s, NT_TAIL_PATH, &body->exe, &file);
 	nt_tail_cwd(s, NT_TAIL_CWD);
 	nt_tail_argv(s, body, mm->arg_start, mm->arg_end - mm->arg_start);
 	if (nt_read_ptr(&bprm->interp) != filename)

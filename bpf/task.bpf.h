@@ -55,33 +55,34 @@ static __always_inline bool nt_cred_differs(const struct nt_cred *a, const struc
 	return diff != 0;
 }
 
-/* Number of a pid in the namespace it lives in. */
+/* In a nested pid namespace: numbers[level], an array the verifier lets nobody
+ * index by a variable. */
+static __noinline u32 nt_pid_nested(const struct pid *pid, u32 level, u32 *ns_inum)
+{
+	struct upid *up = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+			  level * bpf_core_type_size(struct upid);
+	struct pid_namespace *ns;
+	u32 nr = 0;
+
+	bpf_probe_read_kernel(&nr, sizeof(nr), &up->nr);
+	if (ns_inum) {
+		ns = (struct pid_namespace *)nt_read_ptr(&up->ns);
+		bpf_probe_read_kernel(ns_inum, sizeof(*ns_inum), &ns->ns.inum);
+	}
+	return nr;
+}
+
+/* Number of a pid in the namespace it lives in, and that namespace. */
 static __always_inline u32 nt_pid_in_own_ns(const struct pid *pid, u32 *ns_inum)
 {
 	u32 level = pid->level;
-	struct upid up = {};
 
-	if (level > 32) /* MAX_PID_NS_LEVEL */
-		return 0;
-	bpf_probe_read_kernel(&up, bpf_core_type_size(struct upid) <= sizeof(up) ? sizeof(up) : 0,
-			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-				      level * bpf_core_type_size(struct upid));
-	if (ns_inum) {
-		u32 inum = 0;
-
-		bpf_probe_read_kernel(&inum, sizeof(inum), &up.ns->ns.inum);
-		*ns_inum = inum;
-	}
-	return up.nr;
-}
-
-/* Number of a pid in the initial namespace: the first one. */
-static __always_inline u32 nt_pid_global(const struct pid *pid)
-{
-	u32 nr = 0;
-
-	bpf_probe_read_kernel(&nr, sizeof(nr), (void *)pid + bpf_core_field_offset(struct pid, numbers));
-	return nr;
+	if (level && level <= 32) /* MAX_PID_NS_LEVEL */
+		return nt_pid_nested(pid, level, ns_inum);
+	/* the initial namespace, nearly always: plain loads */
+	if (ns_inum)
+		*ns_inum = pid->numbers[0].ns->ns.inum;
+	return pid->numbers[0].nr;
 }
 
 static __always_inline u32 nt_tty_nr(struct task_struct *task)
@@ -96,24 +97,43 @@ static __always_inline u32 nt_tty_nr(struct task_struct *task)
 	return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
 }
 
+/*
+ * A controller's cgroup. subsys[] moves with the configuration: its index is
+ * known at load only, so the element's address is computed and the verifier
+ * finds its type.
+ */
+static __always_inline struct cgroup *nt_subsys_cgroup(struct css_set *set, u32 subsys)
+{
+	void *element = (void *)set + bpf_core_field_offset(struct css_set, subsys) + 8 * subsys;
+	struct cgroup_subsys_state *css = *(struct cgroup_subsys_state **)element;
+
+	return css->cgroup;
+}
+
 /* A v1 controller's cgroup that isn't its root says more than "/". */
 static __always_inline bool nt_take_v1(struct nt_task *t, struct css_set *set, u32 subsys)
 {
-	struct cgroup *cg;
+	struct cgroup *cg = nt_subsys_cgroup(set, subsys);
+	u32 hierarchy = cg->root->hierarchy_id;
 
-	if (subsys >= 16)
+	if (!hierarchy || !cg->level) /* 0: the controller is on v2 */
 		return false;
-	cg = BPF_CORE_READ(set, subsys[subsys], cgroup);
-	if (!cg)
-		return false;
-	t->cgroup_v1_hierarchy = BPF_CORE_READ(cg, root, hierarchy_id);
-	if (!t->cgroup_v1_hierarchy) /* the controller is on v2 */
-		return false;
-	if (!BPF_CORE_READ(cg, level))
-		return false;
-	t->cgroup_v1_id = BPF_CORE_READ(cg, kn, id);
+	t->cgroup_v1_hierarchy = hierarchy;
+	t->cgroup_v1_id = cg->kn->id;
 	return true;
 }
+
+/* pids and memory: container runtimes and systemd put processes there; cpu for
+ * kernels without the two. The order is the same in nt_announce_cgroups. */
+#define NT_FOR_V1(call)                                                                 \
+	do {                                                                            \
+		if (bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))    \
+			call(bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id)); \
+		if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))  \
+			call(bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id)); \
+		if (bpf_core_enum_value_exists(enum cgroup_subsys_id, cpu_cgrp_id))     \
+			call(bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id));  \
+	} while (0)
 
 static __always_inline void nt_fill_cgroups(struct nt_task *t, struct task_struct *task)
 {
@@ -125,17 +145,13 @@ static __always_inline void nt_fill_cgroups(struct nt_task *t, struct task_struc
 	t->cgroup_v1_hierarchy = 0;
 	if (v2->level)
 		return;
-	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id) &&
-	    nt_take_v1(t, set, bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id)))
-		return;
-	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id) &&
-	    nt_take_v1(t, set, bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id)))
-		return;
-	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, cpu_cgrp_id) &&
-	    nt_take_v1(t, set, bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id)))
-		return;
-	t->cgroup_v1_id = 0;
-	t->cgroup_v1_hierarchy = 0;
+#define NT_TRY(subsys)                             \
+	do {                                       \
+		if (nt_take_v1(t, set, subsys))    \
+			return;                    \
+	} while (0)
+	NT_FOR_V1(NT_TRY);
+#undef NT_TRY
 }
 
 /* `t` may be map memory; every byte is written. */
@@ -156,8 +172,8 @@ static __noinline int nt_fill_task(struct nt_task *t)
 	t->ppid = parent->tgid;
 	t->ns_pid = nt_pid_in_own_ns(task->thread_pid, &t->pid_ns);
 	t->ns_tgid = t->tgid == t->pid ? t->ns_pid : nt_pid_in_own_ns(leader->thread_pid, NULL);
-	t->pgid = nt_pid_global(BPF_CORE_READ(task, signal, pids[NT_PIDTYPE_PGID]));
-	t->sid = nt_pid_global(BPF_CORE_READ(task, signal, pids[NT_PIDTYPE_SID]));
+	t->pgid = task->signal->pids[NT_PIDTYPE_PGID]->numbers[0].nr;
+	t->sid = task->signal->pids[NT_PIDTYPE_SID]->numbers[0].nr;
 	t->tty_nr = nt_tty_nr(task);
 	if (bpf_core_field_exists(task->loginuid)) { /* CONFIG_AUDIT */
 		t->loginuid = task->loginuid.val;
@@ -181,7 +197,8 @@ static __noinline int nt_fill_task(struct nt_task *t)
 	t->uts_ns = ns->uts_ns->ns.inum;
 	t->cgroup_ns = ns->cgroup_ns->ns.inum;
 	t->pad = 0;
-	bpf_get_current_comm(t->comm, sizeof(t->comm));
+	((u64 *)t->comm)[0] = ((u64 *)task->comm)[0];
+	((u64 *)t->comm)[1] = ((u64 *)task->comm)[1];
 	return 0;
 }
 
@@ -271,29 +288,20 @@ static __noinline int nt_announce_cgroups(struct nt_scratch *s)
 			s->seen_v2.id = t->cgroup_v2_id;
 	}
 	if (t->cgroup_v1_id && (t->cgroup_v1_id != s->seen_v1.id || t->cgroup_v1_hierarchy != s->seen_v1.hierarchy)) {
-		struct cgroup *cg = NULL;
+		struct cgroup *cg;
 
 		key.id = t->cgroup_v1_id;
 		key.hierarchy = t->cgroup_v1_hierarchy;
-		if (bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id)) {
-			cg = BPF_CORE_READ(set, subsys[bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id)], cgroup);
-			if (cg && BPF_CORE_READ(cg, root, hierarchy_id) != key.hierarchy)
-				cg = NULL;
-		}
-		if (!cg && bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id)) {
-			cg = BPF_CORE_READ(set, subsys[bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id)], cgroup);
-			if (cg && BPF_CORE_READ(cg, root, hierarchy_id) != key.hierarchy)
-				cg = NULL;
-		}
-		if (!cg && bpf_core_enum_value_exists(enum cgroup_subsys_id, cpu_cgrp_id)) {
-			cg = BPF_CORE_READ(set, subsys[bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id)], cgroup);
-			if (cg && BPF_CORE_READ(cg, root, hierarchy_id) != key.hierarchy)
-				cg = NULL;
-		}
-		if (!cg)
-			return 0;
-		s->w_dentry = (u64)BPF_CORE_READ(cg, kn);
-		if (!nt_announce(s->index, key.id, key.hierarchy))
+		s->w_dentry = 0;
+#define NT_TRY(subsys)                                                      \
+	do {                                                                \
+		cg = nt_subsys_cgroup(set, subsys);                         \
+		if (!s->w_dentry && cg->root->hierarchy_id == key.hierarchy) \
+			s->w_dentry = (u64)cg->kn;                          \
+	} while (0)
+		NT_FOR_V1(NT_TRY);
+#undef NT_TRY
+		if (s->w_dentry && !nt_announce(s->index, key.id, key.hierarchy))
 			s->seen_v1 = key;
 	}
 	return 0;
