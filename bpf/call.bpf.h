@@ -86,13 +86,21 @@ static __always_inline u32 nt_call_flags(const struct nt_call *c)
 		return 0;                                                                 \
 	}
 
-/* Shared by the switch of the sys_exit mechanism, one per domain: each domain
- * has its own pair of programs, so that one can be left out. */
 #define NT_X32_BIT 0x40000000u
 
 static __always_inline bool nt_is_compat(void)
 {
 	return bpf_get_current_task_btf()->thread_info.status & TS_COMPAT;
 }
+
+/* Bodies of the sys_exit mechanism, one pair per domain; switch.bpf.c calls. */
+extern int nt_process__enter(struct nt_call *c);
+extern int nt_process__exit(struct nt_call *c);
+extern int nt_file__enter(struct nt_call *c);
+extern int nt_file__exit(struct nt_call *c);
+extern int nt_privilege__enter(struct nt_call *c);
+extern int nt_privilege__exit(struct nt_call *c);
+extern int nt_network__enter(struct nt_call *c);
+extern int nt_network__exit(struct nt_call *c);
 
 #endif /* NODETRAIL_BPF_CALL_H_ */

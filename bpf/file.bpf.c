@@ -443,56 +443,38 @@ static __always_inline u32 nt_file_call(u32 nr, bool compat)
 	}
 }
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(tp_btf__sys_enter_file, struct pt_regs *regs, long id)
+int nt_file__enter(struct nt_call *c)
 {
-	bool compat = nt_is_compat();
-	u32 call = nt_file_call(id, compat);
-	struct nt_call c;
-
-	if (call < NT_FILE_CALL_NAMES)
+	if (!c)
 		return 0;
-	if (compat)
-		nt_call_compat(&c, regs, id, 0);
-	else
-		nt_call_native(&c, regs, id, 0);
-	switch (call - NT_FILE_CALL_NAMES) {
-	case NT_UNLINK: names__enter_kind(&c, NT_UNLINK); break;
-	case NT_UNLINKAT: names__enter_kind(&c, NT_UNLINKAT); break;
-	case NT_RMDIR: names__enter_kind(&c, NT_RMDIR); break;
-	case NT_RENAME: names__enter_kind(&c, NT_RENAME); break;
-	case NT_RENAMEAT: names__enter_kind(&c, NT_RENAMEAT); break;
-	case NT_RENAMEAT2: names__enter_kind(&c, NT_RENAMEAT2); break;
+	switch (nt_file_call(c->nr, c->compat)) {
+	case NT_FILE_CALL_NAMES + NT_UNLINK: names__enter_kind(c, NT_UNLINK); break;
+	case NT_FILE_CALL_NAMES + NT_UNLINKAT: names__enter_kind(c, NT_UNLINKAT); break;
+	case NT_FILE_CALL_NAMES + NT_RMDIR: names__enter_kind(c, NT_RMDIR); break;
+	case NT_FILE_CALL_NAMES + NT_RENAME: names__enter_kind(c, NT_RENAME); break;
+	case NT_FILE_CALL_NAMES + NT_RENAMEAT: names__enter_kind(c, NT_RENAMEAT); break;
+	case NT_FILE_CALL_NAMES + NT_RENAMEAT2: names__enter_kind(c, NT_RENAMEAT2); break;
 	}
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(tp_btf__sys_exit_file, struct pt_regs *regs, long ret)
+int nt_file__exit(struct nt_call *c)
 {
-	bool compat = nt_is_compat();
-	u32 nr = regs->orig_ax;
-	u32 call = nt_file_call(nr, compat);
-	struct nt_call c;
-
-	if (!call)
+	if (!c)
 		return 0;
-	if (compat)
-		nt_call_compat(&c, regs, nr, ret);
-	else
-		nt_call_native(&c, regs, nr, ret);
-	switch (call) {
-	case NT_FILE_CALL_OPEN + NT_OPEN: open__exit(&c, NT_OPEN); break;
-	case NT_FILE_CALL_OPEN + NT_CREAT: open__exit(&c, NT_CREAT); break;
-	case NT_FILE_CALL_OPEN + NT_OPENAT: open__exit(&c, NT_OPENAT); break;
-	case NT_FILE_CALL_OPEN + NT_OPENAT2: open__exit(&c, NT_OPENAT2); break;
+	switch (nt_file_call(c->nr, c->compat)) {
+	case NT_FILE_CALL_NONE: break;
+	case NT_FILE_CALL_OPEN + NT_OPEN: open__exit(c, NT_OPEN); break;
+	case NT_FILE_CALL_OPEN + NT_CREAT: open__exit(c, NT_CREAT); break;
+	case NT_FILE_CALL_OPEN + NT_OPENAT: open__exit(c, NT_OPENAT); break;
+	case NT_FILE_CALL_OPEN + NT_OPENAT2: open__exit(c, NT_OPENAT2); break;
 	case NT_FILE_CALL_NAMES + NT_UNLINK:
 	case NT_FILE_CALL_NAMES + NT_UNLINKAT:
 	case NT_FILE_CALL_NAMES + NT_RMDIR:
-		names__exit(&c, NT_FILE_DELETE);
+		names__exit(c, NT_FILE_DELETE);
 		break;
 	default:
-		names__exit(&c, NT_FILE_RENAME);
+		names__exit(c, NT_FILE_RENAME);
 		break;
 	}
 	return 0;

@@ -502,48 +502,20 @@ static __always_inline u32 nt_net_call(struct nt_call *c)
 	}
 }
 
-/* Cheap first look: is the number one of ours at all? */
-static __always_inline bool nt_maybe_net(u32 nr, bool compat)
+int nt_network__enter(struct nt_call *c)
 {
-	if (compat)
-		return nr == 102 || nr == 362 || nr == 364;
-	nr &= ~NT_X32_BIT;
-	return nr == 42 || nr == 43 || nr == 288;
-}
-
-SEC("tp_btf/sys_enter")
-int BPF_PROG(tp_btf__sys_enter_network, struct pt_regs *regs, long id)
-{
-	bool compat = nt_is_compat();
-	struct nt_call c;
-
-	if (!nt_maybe_net(id, compat))
-		return 0;
-	if (compat)
-		nt_call_compat(&c, regs, id, 0);
-	else
-		nt_call_native(&c, regs, id, 0);
-	if (nt_net_call(&c) == NT_NET_CALL_CONNECT)
-		connect__enter(&c);
+	if (c && nt_net_call(c) == NT_NET_CALL_CONNECT)
+		connect__enter(c);
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(tp_btf__sys_exit_network, struct pt_regs *regs, long ret)
+int nt_network__exit(struct nt_call *c)
 {
-	bool compat = nt_is_compat();
-	u32 nr = regs->orig_ax;
-	struct nt_call c;
-
-	if (!nt_maybe_net(nr, compat))
+	if (!c)
 		return 0;
-	if (compat)
-		nt_call_compat(&c, regs, nr, ret);
-	else
-		nt_call_native(&c, regs, nr, ret);
-	switch (nt_net_call(&c)) {
-	case NT_NET_CALL_CONNECT: connect__exit(&c); break;
-	case NT_NET_CALL_ACCEPT: accept__exit(&c); break;
+	switch (nt_net_call(c)) {
+	case NT_NET_CALL_CONNECT: return connect__exit(c);
+	case NT_NET_CALL_ACCEPT: return accept__exit(c);
 	}
 	return 0;
 }

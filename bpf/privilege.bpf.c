@@ -153,12 +153,9 @@ static __always_inline u32 nt_cred_call(u32 nr, bool compat)
 	}
 }
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(tp_btf__sys_enter_privilege, struct pt_regs *regs, long id)
+int nt_privilege__enter(struct nt_call *c)
 {
-	if (nt_cred_call(id, nt_is_compat()))
-		cred__enter();
-	return 0;
+	return c ? cred__enter() : 0;
 }
 
 static __always_inline u64 nt_id16(u64 id)
@@ -166,25 +163,17 @@ static __always_inline u64 nt_id16(u64 id)
 	return (id & 0xffff) == 0xffff ? (u32)-1 : id & 0xffff;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(tp_btf__sys_exit_privilege, struct pt_regs *regs, long ret)
+int nt_privilege__exit(struct nt_call *c)
 {
-	bool compat = nt_is_compat();
-	u32 nr = regs->orig_ax;
-	u32 call = nt_cred_call(nr, compat);
-	struct nt_call c;
+	u32 call;
 
-	if (!call)
+	if (!c)
 		return 0;
-	if (compat)
-		nt_call_compat(&c, regs, nr, ret);
-	else
-		nt_call_native(&c, regs, nr, ret);
+	call = nt_cred_call(c->nr, c->compat);
 	if (call & NT_IDS16) {
-		c.a[0] = nt_id16(c.a[0]);
-		c.a[1] = nt_id16(c.a[1]);
-		c.a[2] = nt_id16(c.a[2]);
+		c->a[0] = nt_id16(c->a[0]);
+		c->a[1] = nt_id16(c->a[1]);
+		c->a[2] = nt_id16(c->a[2]);
 	}
-	cred__exit(&c, call & 0xf, call >> 4 & 0xf);
-	return 0;
+	return cred__exit(c, call & 0xf, call >> 4 & 0xf);
 }

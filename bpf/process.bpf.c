@@ -92,32 +92,19 @@ NT_SYSCALL_ENTER(execveat, 322, execve__enter(&c))
 NT_SYSCALL_EXIT(execve, 59, execve__exit(&c))
 NT_SYSCALL_EXIT(execveat, 322, execve__exit(&c))
 
-static __always_inline bool nt_is_exec(u32 nr, bool compat)
-{
-	if (compat)
-		return nr == 11 || nr == 358;
-	nr &= ~NT_X32_BIT;
-	return nr == 59 || nr == 322 || nr == 520 || nr == 545;
-}
+/* ---- the sys_exit mechanism ---- */
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(tp_btf__sys_enter_process, struct pt_regs *regs, long id)
+int nt_process__enter(struct nt_call *c)
 {
-	struct nt_call c = {};
-
-	if (nt_is_exec(id, nt_is_compat()))
-		execve__enter(&c);
+	if (c)
+		execve__enter(c);
 	return 0;
 }
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(tp_btf__sys_exit_process, struct pt_regs *regs, long ret)
+int nt_process__exit(struct nt_call *c)
 {
-	struct nt_call c = {};
-
-	/* orig_ax of a successful exec is kept; the entry is gone by then anyway */
-	if (ret < 0 && nt_is_exec(regs->orig_ax, nt_is_compat()))
-		execve__exit(&c);
+	if (c)
+		execve__exit(c);
 	return 0;
 }
 

@@ -16,6 +16,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
+#include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -347,6 +350,7 @@ Status CaptureImpl::Attach(const KernelReport& report) {
   }
   size_t attached = 0;
   std::string first_refusal;
+  std::map<std::string, Status> outcome;
   // Forks first: whoever is added to the scope afterwards has its children added too.
   for (const HookPlan& plan : plans_) {
     const auto refused = std::find_if(refused_.begin(), refused_.end(),
@@ -361,7 +365,11 @@ Status CaptureImpl::Attach(const KernelReport& report) {
             per_syscall_ ? "per-syscall tracepoints are in use" : "the sys_enter and sys_exit switch is in use");
       continue;
     }
-    const Status status = AttachOne(plan, tracefs ? &*tracefs : nullptr);
+    auto known = outcome.find(plan.program);  // a program may serve several domains
+    if (known == outcome.end()) {
+      known = outcome.emplace(plan.program, AttachOne(plan, tracefs ? &*tracefs : nullptr)).first;
+    }
+    const Status& status = known->second;
     if (!status.ok()) {
       const std::string why(no_tracefs.empty() ? status.message() : std::string_view(no_tracefs));
       log::Warn(fmt::format("capture: {} isn't attached: {}", plan.hook, why));
@@ -438,9 +446,9 @@ Status CaptureImpl::Start(const KernelReport& report) {
     if (skeleton == nullptr) return ErrnoStatus(errno, "capture: open the BPF object");
     bpf_program* program = nullptr;
     bpf_object__for_each_program(program, skeleton->obj) {
-      auto plan = PlanOf(bpf_program__name(program), bpf_program__section_name(program));
-      if (!plan) return Internal(fmt::format("capture: program {} is in no plan", bpf_program__name(program)));
-      plans_.push_back(std::move(*plan));
+      auto plans = PlansOf(bpf_program__name(program), bpf_program__section_name(program));
+      if (plans.empty()) return Internal(fmt::format("capture: program {} is in no plan", bpf_program__name(program)));
+      std::move(plans.begin(), plans.end(), std::back_inserter(plans_));
     }
   }
   // Semantic hooks first, enters before exits: an exit without its enter would count a loss.

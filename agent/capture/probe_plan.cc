@@ -7,9 +7,9 @@ namespace nodetrail::agent {
 namespace {
 
 struct Feeds {
-  std::string_view name;  // event, or domain of a sys_exit program
+  std::string_view name;  // event, system call or, of a switch, domain
   std::string_view domain;
-  std::array<std::string_view, 4> kinds;
+  std::array<std::string_view, 5> kinds;
 };
 
 constexpr Feeds kSemantic[] = {
@@ -57,7 +57,7 @@ constexpr Feeds kEnterSwitches[] = {
 };
 constexpr Feeds kExitSwitches[] = {
     {"process", "process", {"process.exec", "cred.change"}},
-    {"file", "file", {"file.open", "file.create", "file.denied", "file.delete"}},
+    {"file", "file", {"file.open", "file.create", "file.denied", "file.delete", "file.rename"}},
     {"privilege", "privilege", {"cred.change"}},
     {"network", "network", {"net.connect", "net.accept", "net.close"}},
 };
@@ -78,41 +78,39 @@ bool TakePrefix(std::string_view* text, std::string_view prefix) {
 
 }  // namespace
 
-std::optional<HookPlan> PlanOf(std::string_view program, std::string_view section) {
+std::vector<HookPlan> PlansOf(std::string_view program, std::string_view section) {
   HookPlan plan;
   plan.program = program;
   plan.hook = section;
-  const Feeds* feeds = nullptr;
+  std::vector<const Feeds*> all;
   std::string_view rest = section;
   if (TakePrefix(&rest, "tracepoint/syscalls/")) {
     plan.mechanism = Mechanism::kPerSyscall;
     plan.event = rest;
-    if (!TakePrefix(&rest, "sys_enter_") && !TakePrefix(&rest, "sys_exit_")) return std::nullopt;
-    feeds = Find(kCalls, rest);
+    if (!TakePrefix(&rest, "sys_enter_") && !TakePrefix(&rest, "sys_exit_")) return {};
+    all.push_back(Find(kCalls, rest));
   } else if (TakePrefix(&rest, "tp_btf/")) {
     plan.event = rest;
     if (rest == "sys_enter" || rest == "sys_exit") {
       plan.mechanism = Mechanism::kSysExit;
-      std::string_view domain = program;
-      if (TakePrefix(&domain, "tp_btf__sys_enter_")) {
-        feeds = Find(kEnterSwitches, domain);
-      } else if (TakePrefix(&domain, "tp_btf__sys_exit_")) {
-        feeds = Find(kExitSwitches, domain);
-      }
+      const auto& switches = rest == "sys_enter" ? kEnterSwitches : kExitSwitches;
+      for (const Feeds& feeds : switches) all.push_back(&feeds);
     } else {
       plan.mechanism = Mechanism::kSemantic;
-      feeds = Find(kSemantic, rest);
+      all.push_back(Find(kSemantic, rest));
     }
   }
-  if (feeds == nullptr) return std::nullopt;
-  plan.domain = feeds->domain;
-  for (const std::string_view kind : feeds->kinds) {
-    if (!kind.empty()) plan.kinds.emplace_back(kind);
+  std::vector<HookPlan> plans;
+  for (const Feeds* feeds : all) {
+    if (feeds == nullptr) return {};
+    plan.domain = feeds->domain;
+    plan.kinds.clear();
+    for (const std::string_view kind : feeds->kinds) {
+      if (!kind.empty()) plan.kinds.emplace_back(kind);
+    }
+    plans.push_back(plan);
   }
-  if (plan.mechanism == Mechanism::kSysExit && plan.event == "sys_exit" && plan.domain == "file") {
-    plan.kinds.emplace_back("file.rename");
-  }
-  return plan;
+  return plans;
 }
 
 }  // namespace nodetrail::agent

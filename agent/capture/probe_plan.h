@@ -4,7 +4,6 @@
 #ifndef NODETRAIL_AGENT_CAPTURE_PROBE_PLAN_H_
 #define NODETRAIL_AGENT_CAPTURE_PROBE_PLAN_H_
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,8 +25,9 @@ struct HookPlan {
   std::vector<std::string> kinds;
 };
 
-// From a program's name and ELF section; nullopt: not one of ours.
-std::optional<HookPlan> PlanOf(std::string_view program, std::string_view section);
+// From a program's name and ELF section: one plan per domain it serves. None:
+// not one of ours.
+std::vector<HookPlan> PlansOf(std::string_view program, std::string_view section);
 
 }  // namespace nodetrail::agent
 
