@@ -21,9 +21,11 @@
 #include "collector/index/indexer.h"
 #include "collector/ingest/committer.h"
 #include "collector/ingest/ingest_service.h"
+#include "collector/query/query_service.h"
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/base/tls_files.h"
+#include "nodetrail/base/version.h"
 #include "nodetrail/trail/crypto.h"
 
 namespace nodetrail::collector {
@@ -34,6 +36,8 @@ using std::chrono::milliseconds;
 constexpr size_t kMaxCaBytes = 1U << 20;
 // What gRPC may hold for all peers together before it slows them down.
 constexpr size_t kGrpcMemory = 512U << 20;
+// Query is answered on threads of gRPC's; tails and searches hold one each.
+constexpr int kGrpcThreads = 256;
 constexpr unsigned kCertificateRefreshSeconds = 10;
 
 struct HostPort {
@@ -132,6 +136,7 @@ class Collector::Impl {
       // What was received is committed and answered before the streams end.
       if (committer_) committer_->Stop();
       if (ingest_) ingest_->Shutdown();
+      if (query_) query_->Shutdown();
       server_->Shutdown(deadline);
       server_->Wait();
     }
@@ -208,10 +213,19 @@ class Collector::Impl {
   Status Serve() {
     NT_RETURN_IF_ERROR(ProbeListen(config_.listen()));
     ingest_ = std::make_unique<IngestService>(config_.tenant(), committer_.get());
+    QueryService::Options query;
+    query.indexer = indexer_.get();
+    query.clock = clock_;
+    query.trail_dir = config_.trail_dir();
+    query.tenant = config_.tenant();
+    query.version = kVersion;
+    query.collector_status = [this](query::v1::StatusResponse* response) { FillStatus(response); };
+    query_ = QueryService::Create(std::move(query));
     grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
     builder.AddListeningPort(config_.listen(), MakeCredentials(config_.tls()), &port_);
     builder.RegisterService(ingest_.get());
+    builder.RegisterService(query_.get());
     builder.SetMaxReceiveMessageSize(kMaxIngestMessageBytes);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 64);
@@ -223,6 +237,7 @@ class Collector::Impl {
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
     grpc::ResourceQuota quota("collector");
     quota.Resize(kGrpcMemory);
+    quota.SetMaxThreads(kGrpcThreads);
     builder.SetResourceQuota(quota);
     server_ = builder.BuildAndStart();
     if (!server_ || port_ == 0) {
@@ -230,6 +245,35 @@ class Collector::Impl {
           fmt::format("listen: {}: gRPC can't serve there; check listen and the TLS files", config_.listen()));
     }
     return OkStatus();
+  }
+
+  // What only we know of a StatusResponse. Any thread.
+  void FillStatus(query::v1::StatusResponse* response) const {
+    const IngestTotals totals = ingest_->Totals();
+    const Sequencer::Head at = sequencer_->GetHead();
+    response->set_log_size(totals.log_size);
+    response->set_checkpoint_size(at.size);
+    response->set_root(trail::Bytes(at.root));
+    response->set_quarantined(totals.quarantined);
+    response->set_disk_free_bytes(committer_->disk().FreeBytes().value_or(uint64_t{0}));
+    for (const IngestAgent& agent : ingest_->Agents()) {
+      query::v1::AgentStatus* status = nullptr;
+      for (query::v1::AgentStatus& known : *response->mutable_agents()) {
+        if (known.agent_id() == agent.agent_id && known.tenant() == agent.tenant) status = &known;
+      }
+      if (status == nullptr) {
+        status = response->add_agents();
+        status->set_tenant(agent.tenant);
+        status->set_agent_id(agent.agent_id);
+      }
+      // The log is ahead of the index.
+      status->set_epoch(agent.epoch);
+      status->set_last_seq(agent.last_seq);
+      status->set_batches(agent.batches);
+      if (agent.last_received_wall_ns != 0) status->set_last_received_wall_ns(agent.last_received_wall_ns);
+      status->set_connected(agent.connected);
+      status->set_rejected(agent.rejected);
+    }
   }
 
   const config::v1::CollectorConfig config_;
@@ -240,6 +284,7 @@ class Collector::Impl {
   std::unique_ptr<Indexer> indexer_;
   std::unique_ptr<Committer> committer_;
   std::unique_ptr<IngestService> ingest_;
+  std::unique_ptr<QueryService> query_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
   bool wrote_pid_ = false;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 nt_library(nt_collector SRCS collector.cc
-  DEPS nt_base nt_config nt_tls nt_trail nt_log nt_store nt_ingest nt_index gRPC::grpc++ fmt::fmt)
+  DEPS nt_base nt_config nt_tls nt_trail nt_log nt_store nt_ingest nt_index nt_query gRPC::grpc++ fmt::fmt)
 nt_program(nodetrail-collector SRCS main.cc DEPS nt_collector CLI11::CLI11)
 
 nt_test(nt_collector_test
