@@ -55,9 +55,10 @@ Result<std::unique_ptr<Client>> Client::Connect(const Context& context) {
   const auto& config = context.config();
   const auto& tls = config.tls();
   if (tls.ca_file().empty() || tls.cert_file().empty() || tls.key_file().empty()) {
-    return FailedPrecondition(fmt::format("no certificate to show the collector: set tls (ca_file, cert_file, key_file) in {}, "
-                                          "or give --ca, --cert and --key",
-                                          context.config_path().empty() ? "/etc/nodetrail/cli.yaml" : context.config_path()));
+    return FailedPrecondition(
+        fmt::format("no certificate to show the collector: set tls (ca_file, cert_file, key_file) in {}, "
+                    "or give --ca, --cert and --key",
+                    context.config_path().empty() ? "/etc/nodetrail/cli.yaml" : context.config_path()));
   }
   auto material = LoadTlsFiles({tls.ca_file(), tls.cert_file(), tls.key_file()}, SystemClock().WallNs());
   if (!material.ok()) {
@@ -79,7 +80,8 @@ Result<std::unique_ptr<Client>> Client::Connect(const Context& context) {
     const Status why = ProbeTls(config.collector(), config.server_name(), *material, kConnectTimeout);
     std::string cause = why.ok() ? "no answer" : std::string(why.message());
     if (cause.find(config.collector()) == std::string::npos) cause = fmt::format("{}: {}", config.collector(), cause);
-    const Code code = why.code() == Code::kPermissionDenied || why.code() == Code::kUnauthenticated ? why.code() : Code::kUnavailable;
+    const Code code =
+        why.code() == Code::kPermissionDenied || why.code() == Code::kUnauthenticated ? why.code() : Code::kUnavailable;
     return Status(code, fmt::format("collector {}", cause));
   }
   std::unique_ptr<Client> out(new Client());
@@ -183,7 +185,8 @@ Result<nlohmann::json> AskAgent(const std::string& socket_path) {
                                   socket_path, ErrnoName(err)));
     }
     if (err == EACCES || err == EPERM) {
-      return PermissionDenied(fmt::format("agent {}: {}; the status socket is for root only: run as root", socket_path, ErrnoName(err)));
+      return PermissionDenied(
+          fmt::format("agent {}: {}; the status socket is for root only: run as root", socket_path, ErrnoName(err)));
     }
     return ErrnoStatus(err, fmt::format("agent {}: connect", socket_path));
   }
@@ -195,7 +198,8 @@ Result<nlohmann::json> AskAgent(const std::string& socket_path) {
     if (n < 0) return ErrnoStatus(errno, fmt::format("agent {}: read", socket_path));
     if (n == 0) break;
     text.append(chunk.data(), static_cast<size_t>(n));
-    if (text.size() > kMaxAgentDocument) return DataLoss(fmt::format("agent {}: the answer is longer than 4 MiB", socket_path));
+    if (text.size() > kMaxAgentDocument)
+      return DataLoss(fmt::format("agent {}: the answer is longer than 4 MiB", socket_path));
   }
   auto document = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!document.is_object()) return DataLoss(fmt::format("agent {}: the answer is no JSON object", socket_path));

@@ -45,7 +45,8 @@ std::string Words(const std::vector<std::pair<std::string, std::string>>& option
 
 std::string Kinds() {
   std::string out;
-  for (const auto kind : schema::AllKinds()) out += fmt::format("{}{}", out.empty() ? "" : " ", schema::KindLabel(kind));
+  for (const auto kind : schema::AllKinds())
+    out += fmt::format("{}{}", out.empty() ? "" : " ", schema::KindLabel(kind));
   return out;
 }
 
@@ -61,7 +62,7 @@ std::string Bash(const CLI::App& app) {
   for (const auto& command : CommandsOf(app)) {
     names += (names.empty() ? "" : " ") + command.name;
     cases += fmt::format("    {}) words=\"{}{}\" ;;\n", command.name, Words(command.options),
-                         command.name == "completion" ? " bash zsh fish"
+                         command.name == "completion"                        ? " bash zsh fish"
                          : command.name == "query" || command.name == "tail" ? " $fields"
                                                                              : "");
   }
@@ -138,10 +139,14 @@ _nodetrail "$@"
 }
 
 std::string Fish(const CLI::App& app) {
-  std::string out = "# fish completion for nodetrail; put it into ~/.config/fish/completions/nodetrail.fish\ncomplete -c nodetrail -f\n";
-  for (const auto& [name, help] : OptionsOf(app)) out += fmt::format("complete -c nodetrail -l {} -d '{}'\n", name.substr(2), Plain(help));
+  std::string out =
+      "# fish completion for nodetrail; put it into ~/.config/fish/completions/nodetrail.fish\ncomplete -c nodetrail "
+      "-f\n";
+  for (const auto& [name, help] : OptionsOf(app))
+    out += fmt::format("complete -c nodetrail -l {} -d '{}'\n", name.substr(2), Plain(help));
   for (const auto& command : CommandsOf(app)) {
-    out += fmt::format("complete -c nodetrail -n __fish_use_subcommand -a {} -d '{}'\n", command.name, Plain(command.help));
+    out += fmt::format("complete -c nodetrail -n __fish_use_subcommand -a {} -d '{}'\n", command.name,
+                       Plain(command.help));
     const std::string when = fmt::format("'__fish_seen_subcommand_from {}'", command.name);
     for (const auto& [name, help] : command.options) {
       out += fmt::format("complete -c nodetrail -n {} -l {} -d '{}'{}\n", when, name.substr(2), Plain(help),

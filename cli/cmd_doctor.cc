@@ -29,14 +29,17 @@ void AddConfigErrors(const std::string& what, const Status& status, Checks* out)
   std::string_view rest = status.message();
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('\n'), rest.size());
-    if (end > 0) out->push_back({"config", State::kFail, fmt::format("{}: {}", what, schema::TerminalSafe(rest.substr(0, end))), "correct it"});
+    if (end > 0)
+      out->push_back({"config", State::kFail, fmt::format("{}: {}", what, schema::TerminalSafe(rest.substr(0, end))),
+                      "correct it"});
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
 }
 
 void CheckAgentConfig(const std::string& path, uint64_t now, Checks* out) {
   if (::access(path.c_str(), F_OK) != 0) {
-    out->push_back({"config", State::kWarn, fmt::format("agent: {}: not there", path), "is this node meant to have an agent? set agent_config otherwise"});
+    out->push_back({"config", State::kWarn, fmt::format("agent: {}: not there", path),
+                    "is this node meant to have an agent? set agent_config otherwise"});
     return;
   }
   const auto config = LoadConfig<config::v1::AgentConfig>(path);
@@ -56,21 +59,32 @@ void CheckReader(Context& context, const Status& loaded, uint64_t now, Checks* o
     return;
   }
   const auto& config = context.config();
-  out->push_back({"config", State::kOk, context.config_path().empty() ? std::string("cli: no file, defaults") : "cli: " + context.config_path(), {}});
+  out->push_back(
+      {"config",
+       State::kOk,
+       context.config_path().empty() ? std::string("cli: no file, defaults") : "cli: " + context.config_path(),
+       {}});
   CheckCertificate("reader's TLS", config.tls().cert_file(), config.tls().key_file(), now, out);
   auto client = Client::Connect(context);
   if (!client.ok()) {
-    out->push_back({"collector", State::kFail, schema::TerminalSafe(client.status().message()), "start it, or correct collector and tls of the CLI's configuration"});
+    out->push_back({"collector", State::kFail, schema::TerminalSafe(client.status().message()),
+                    "start it, or correct collector and tls of the CLI's configuration"});
     return;
   }
   const auto status = (*client)->GetStatus();
   if (!status.ok()) {
-    out->push_back({"collector", State::kFail, schema::TerminalSafe(status.status().message()), "use a reader's certificate of the collector's tenant"});
+    out->push_back({"collector", State::kFail, schema::TerminalSafe(status.status().message()),
+                    "use a reader's certificate of the collector's tenant"});
     return;
   }
-  out->push_back({"collector", State::kOk, fmt::format("{} answers, {} leaves, index {:.1f} s behind", config.collector(), status->log_size(), status->index_lag_seconds()), {}});
+  out->push_back({"collector",
+                  State::kOk,
+                  fmt::format("{} answers, {} leaves, index {:.1f} s behind", config.collector(), status->log_size(),
+                              status->index_lag_seconds()),
+                  {}});
   if (status->quarantined() > 0) {
-    out->push_back({"collector", State::kFail, fmt::format("{} batches did not verify", status->quarantined()), "look into quarantine/ of the trail, and at the collector's log"});
+    out->push_back({"collector", State::kFail, fmt::format("{} batches did not verify", status->quarantined()),
+                    "look into quarantine/ of the trail, and at the collector's log"});
   }
 }
 
@@ -98,15 +112,29 @@ int RunDoctor(Context& context) {
   if (context.json()) {
     Json list = Json::array();
     for (const auto& c : checks) {
-      list.push_back({{"area", c.area}, {"state", StateText(c.state)}, {"what", c.what}, {"fix", c.fix.empty() ? Json(nullptr) : Json(c.fix)}});
+      list.push_back({{"area", c.area},
+                      {"state", StateText(c.state)},
+                      {"what", c.what},
+                      {"fix", c.fix.empty() ? Json(nullptr) : Json(c.fix)}});
     }
-    Print(schema::DumpSafe(Json{{"healthy", failed == 0}, {"failed", failed}, {"warned", count(State::kWarn)}, {"checks", std::move(list)}}, 2) + "\n");
+    Print(schema::DumpSafe(Json{{"healthy", failed == 0},
+                                {"failed", failed},
+                                {"warned", count(State::kWarn)},
+                                {"checks", std::move(list)}},
+                           2) +
+          "\n");
   } else {
     for (const auto& c : checks) {
-      Print(fmt::format("{}  {:<12} {}\n", context.Paint(c.state == State::kOk ? "32" : c.state == State::kWarn ? "33" : "1;31", fmt::format("{:<4}", StateText(c.state))), c.area, c.what));
+      Print(fmt::format("{}  {:<12} {}\n",
+                        context.Paint(c.state == State::kOk     ? "32"
+                                      : c.state == State::kWarn ? "33"
+                                                                : "1;31",
+                                      fmt::format("{:<4}", StateText(c.state))),
+                        c.area, c.what));
       if (!c.fix.empty()) Print(fmt::format("      {:<12} {}\n", "", context.Paint("2", "fix: " + c.fix)));
     }
-    Print(fmt::format("\n{}: {} failed, {} warnings, {} good\n", failed == 0 ? "healthy" : "not healthy", failed, count(State::kWarn), count(State::kOk)));
+    Print(fmt::format("\n{}: {} failed, {} warnings, {} good\n", failed == 0 ? "healthy" : "not healthy", failed,
+                      count(State::kWarn), count(State::kOk)));
   }
   return failed == 0 ? kExitOk : kExitUnavailable;
 }

@@ -44,7 +44,8 @@ Result<query::v1::SearchRequest> MakeRequest(const QueryOptions& options) {
     auto until = expr::ParseTime(options.until, now);
     if (!until.ok()) return Annotate(until.status(), "--until");
     request.set_until_wall_ns(*until);
-    if (*until <= request.since_wall_ns()) return InvalidArgument("--until is not after --since: no time is left between them");
+    if (*until <= request.since_wall_ns())
+      return InvalidArgument("--until is not after --since: no time is left between them");
   }
   request.set_oldest_first(options.oldest_first);
   return request;
@@ -70,8 +71,9 @@ int RunQuery(const QueryOptions& options, Context& context) {
   if (!status.ok()) return Fail(status);
   if (context.json()) return kExitOk;
   if (rows == 0) {
-    Note(options.since.empty() ? "no events match" : fmt::format("no events match since {}",
-                                                                 schema::FormatTimeUtc(request->since_wall_ns())));
+    Note(options.since.empty()
+             ? "no events match"
+             : fmt::format("no events match since {}", schema::FormatTimeUtc(request->since_wall_ns())));
   } else if (more) {
     Note(fmt::format("{} of more rows; --all or --limit N shows more, --since and terms narrow", rows));
   }
@@ -103,8 +105,9 @@ int RunTail(const TailOptions& options, Context& context) {
         return std::fflush(stdout) == 0 && open;
       },
       [](uint64_t events, uint64_t batches) {
-        Note(fmt::format("... {} events in {} batches passed by: this reader is too slow. They are in the trail: nodetrail query",
-                         events, batches));
+        Note(fmt::format(
+            "... {} events in {} batches passed by: this reader is too slow. They are in the trail: nodetrail query",
+            events, batches));
       });
   return status.ok() ? kExitOk : Fail(status);
 }
@@ -114,10 +117,13 @@ int RunTail(const TailOptions& options, Context& context) {
 void AddQuery(CLI::App& app, const SetAction& set) {
   auto* command = app.add_subcommand("query", "find events in the trail");
   const auto options = std::make_shared<QueryOptions>();
-  command->add_option("--since", options->since, "from this time on: 10m, 2h, 7d (ago), a date, or RFC 3339")->type_name("TIME");
+  command->add_option("--since", options->since, "from this time on: 10m, 2h, 7d (ago), a date, or RFC 3339")
+      ->type_name("TIME");
   command->add_option("--until", options->until, "before this time")->type_name("TIME");
   options->filter.AddTo(command);
-  command->add_option("--limit", options->limit, "at most so many rows (default 200)")->type_name("N")->check(CLI::Range(1U, 1'000'000'000U));
+  command->add_option("--limit", options->limit, "at most so many rows (default 200)")
+      ->type_name("N")
+      ->check(CLI::Range(1U, 1'000'000'000U));
   command->add_flag("--all", options->all, "every row, however many");
   command->add_flag("--oldest-first", options->oldest_first, "in the order it happened; newest first otherwise");
   command->footer(R"(Examples:
@@ -137,7 +143,8 @@ Fields, types and JSON: docs/query.md, or `nodetrail query --fields`.)");
     if (*fields) {
       set([](Context&) {
         for (const auto& field : schema::Fields()) {
-          Print(fmt::format("{:<14} {:<11} {:<62} {}\n", field.name, schema::TypeName(field.type), field.help, field.example));
+          Print(fmt::format("{:<14} {:<11} {:<62} {}\n", field.name, schema::TypeName(field.type), field.help,
+                            field.example));
         }
         return 0;
       });
@@ -151,7 +158,9 @@ void AddTail(CLI::App& app, const SetAction& set) {
   auto* command = app.add_subcommand("tail", "follow events as they arrive");
   const auto options = std::make_shared<TailOptions>();
   options->filter.AddTo(command);
-  command->add_option("-n,--backlog", options->backlog, "begin with the newest N (default 10)")->type_name("N")->check(CLI::Range(0U, 10'000U));
+  command->add_option("-n,--backlog", options->backlog, "begin with the newest N (default 10)")
+      ->type_name("N")
+      ->check(CLI::Range(0U, 10'000U));
   command->footer(R"(Examples:
   nodetrail tail                              everything, live
   nodetrail tail outcome:failure              what fails
@@ -159,7 +168,8 @@ void AddTail(CLI::App& app, const SetAction& set) {
   nodetrail tail --json -n 0 | jq .
 
 A reader that can't keep up is told how much passed by; nothing is lost, it is in the trail.)");
-  command->callback([set, options] { set(Configured([options](Context& context) { return RunTail(*options, context); })); });
+  command->callback(
+      [set, options] { set(Configured([options](Context& context) { return RunTail(*options, context); })); });
 }
 
 }  // namespace nodetrail::cli

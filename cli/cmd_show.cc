@@ -22,7 +22,8 @@ Json HostJson(const std::string& bytes) {
   event::v1::Host host;
   if (bytes.empty() || !host.ParseFromString(bytes)) return nullptr;
   Json labels = Json::object();
-  for (const auto& [key, value] : host.labels()) labels[schema::EscapeInvalidUtf8(key)] = schema::EscapeInvalidUtf8(value);
+  for (const auto& [key, value] : host.labels())
+    labels[schema::EscapeInvalidUtf8(key)] = schema::EscapeInvalidUtf8(value);
   const auto text = schema::EscapeInvalidUtf8;
   return {{"hostname", text(host.hostname())},
           {"machine_id_hash", text(host.machine_id_hash())},
@@ -44,7 +45,8 @@ Json HostJson(const std::string& bytes) {
 Json ProofJson(const Proof& proof, const query::v1::GetResponse& response) {
   Json steps = Json::array();
   for (const auto& step : proof.steps) {
-    steps.push_back({{"name", step.name}, {"state", StateName(step.state)}, {"detail", schema::EscapeInvalidUtf8(step.detail)}});
+    steps.push_back(
+        {{"name", step.name}, {"state", StateName(step.state)}, {"detail", schema::EscapeInvalidUtf8(step.detail)}});
   }
   return {{"status", proof.Status()},
           {"steps", std::move(steps)},
@@ -58,7 +60,8 @@ void PrintTree(const Context& context, const Json& json, size_t indent) {
   for (const auto& [key, value] : json.items()) {
     if (value.is_null() || (value.is_structured() && value.empty()) || value == "" || value == false) continue;
     const std::string name = std::string(indent, ' ') + schema::TerminalSafe(key);
-    const bool plain = value.is_array() && std::none_of(value.begin(), value.end(), [](const Json& v) { return v.is_structured(); });
+    const bool plain =
+        value.is_array() && std::none_of(value.begin(), value.end(), [](const Json& v) { return v.is_structured(); });
     if (value.is_object()) {
       Print(context.Paint("1", name) + "\n");
       PrintTree(context, value, indent + 2);
@@ -69,7 +72,8 @@ void PrintTree(const Context& context, const Json& json, size_t indent) {
         PrintTree(context, item, indent + 2);
       }
     } else {
-      const std::string text = value.is_string() ? schema::TerminalSafe(value.get<std::string>()) : schema::DumpSafe(value);
+      const std::string text =
+          value.is_string() ? schema::TerminalSafe(value.get<std::string>()) : schema::DumpSafe(value);
       Print(fmt::format("{:<{}} {}\n", name, 22, text));
     }
   }
@@ -77,8 +81,11 @@ void PrintTree(const Context& context, const Json& json, size_t indent) {
 
 int RunShow(const std::string& id, Context& context) {
   if (!schema::ParseEventId(id)) {
-    return Fail(kExitUsage, fmt::format("show: '{}' is not an event id; it is AGENT:EPOCH:SEQ, e.g. web-1:3:1057, the event_id of query --json",
-                                        schema::TerminalSafe(id)));
+    return Fail(
+        kExitUsage,
+        fmt::format(
+            "show: '{}' is not an event id; it is AGENT:EPOCH:SEQ, e.g. web-1:3:1057, the event_id of query --json",
+            schema::TerminalSafe(id)));
   }
   const auto log_key = LoadLogKey(context.config().log_public_key(), context.config_path());
   auto client = Client::Connect(context);
@@ -94,11 +101,18 @@ int RunShow(const std::string& id, Context& context) {
     Print(schema::DumpSafe(Json{{"event", event}, {"host", host}, {"proof", ProofJson(proof, *response)}}, 2) + "\n");
   } else {
     const bool u = context.unicode();
-    Print(context.Paint("1", fmt::format("{}  {}  {}", Who((*row)->view(), u), std::string(event["kind"]), Describe((*row)->view(), u))) + "\n\n");
+    Print(context.Paint("1", fmt::format("{}  {}  {}", Who((*row)->view(), u), std::string(event["kind"]),
+                                         Describe((*row)->view(), u))) +
+          "\n\n");
     PrintTree(context, event, 0);
     if (!host.is_null()) PrintTree(context, Json{{"host", host}}, 0);
     const std::string status = proof.Status();
-    Print("\n" + context.Paint(status == "verified" ? "1;32" : status == "broken" ? "1;31" : "1;33", "proof: " + status) + "\n");
+    Print("\n" +
+          context.Paint(status == "verified" ? "1;32"
+                        : status == "broken" ? "1;31"
+                                             : "1;33",
+                        "proof: " + status) +
+          "\n");
     for (const auto& step : proof.steps) {
       Print(fmt::format("  {:<8} {:<11} {}\n", StateName(step.state), step.name, schema::TerminalSafe(step.detail)));
     }
@@ -113,7 +127,8 @@ void AddShow(CLI::App& app, const SetAction& set) {
   auto* command = app.add_subcommand("show", "one event: everything known, and its proof");
   const auto id = std::make_shared<std::string>();
   command->add_option("event", *id, "AGENT:EPOCH:SEQ")->type_name("EVENT")->required();
-  command->footer(R"(The proof is checked here, not believed: the record lies under the signed batch header, the header's
+  command->footer(
+      R"(The proof is checked here, not believed: the record lies under the signed batch header, the header's
 signature holds, the batch is in the log, the log's checkpoint is signed by log_public_key.
 
 Examples:

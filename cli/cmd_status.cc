@@ -81,7 +81,9 @@ Json ToJson(const Answers& answers) {
   out["spool_dir"] = from_agent("spool_dir");
   out["events_total"] = collector ? Json(answers.collector->events_total()) : from_agent("events_total");
   out["lost_total"] = collector ? Json(answers.collector->lost_total()) : from_agent("lost_total");
-  out["lag_seconds"] = agent ? from_agent("lag_seconds") : collector ? Json(answers.collector->index_lag_seconds()) : Json(nullptr);
+  out["lag_seconds"] = agent       ? from_agent("lag_seconds")
+                       : collector ? Json(answers.collector->index_lag_seconds())
+                                   : Json(nullptr);
   out["agents"] = collector ? AgentsJson(*answers.collector) : Json::array();
   if (collector) {
     const auto& c = *answers.collector;
@@ -95,7 +97,8 @@ Json ToJson(const Answers& answers) {
     out["quarantined"] = c.quarantined();
   }
   out["agent"] = agent ? Json(answers.agent) : Json(nullptr);
-  out["collector_error"] = collector ? Json(nullptr) : Json(schema::EscapeInvalidUtf8(answers.collector_error.message()));
+  out["collector_error"] =
+      collector ? Json(nullptr) : Json(schema::EscapeInvalidUtf8(answers.collector_error.message()));
   out["agent_error"] = agent ? Json(nullptr) : Json(schema::EscapeInvalidUtf8(answers.agent_error.message()));
   return out;
 }
@@ -112,25 +115,32 @@ void PrintCollector(const Context& context, const Answers& answers) {
   }
   const auto& c = *answers.collector;
   const uint64_t now = SystemClock().WallNs();
-  Print(fmt::format("{}  {} (version {})\n", context.Paint("1;32", "collector"), context.config().collector(), TerminalSafe(c.version())));
-  Print(fmt::format("  trail      {}, {} leaves, {} under the signed checkpoint\n", TerminalSafe(c.trail_dir()), c.log_size(), c.checkpoint_size()));
+  Print(fmt::format("{}  {} (version {})\n", context.Paint("1;32", "collector"), context.config().collector(),
+                    TerminalSafe(c.version())));
+  Print(fmt::format("  trail      {}, {} leaves, {} under the signed checkpoint\n", TerminalSafe(c.trail_dir()),
+                    c.log_size(), c.checkpoint_size()));
   Print(fmt::format("  index      {} leaves, {:.1f} s behind\n", c.index_leaves(), c.index_lag_seconds()));
-  Print(fmt::format("  events     {} in all, {}\n", c.events_total(),
-                    c.lost_total() == 0 ? std::string("none lost") : context.Paint("31", fmt::format("{} lost", c.lost_total()))));
+  Print(fmt::format(
+      "  events     {} in all, {}\n", c.events_total(),
+      c.lost_total() == 0 ? std::string("none lost") : context.Paint("31", fmt::format("{} lost", c.lost_total()))));
   Print(fmt::format("  disk       {} free\n", schema::FormatBytes(c.disk_free_bytes())));
-  if (c.quarantined() > 0) Print("  " + context.Paint("31", fmt::format("quarantine {} batches did not verify", c.quarantined())) + "\n");
+  if (c.quarantined() > 0)
+    Print("  " + context.Paint("31", fmt::format("quarantine {} batches did not verify", c.quarantined())) + "\n");
   if (c.agents().empty()) {
     Print("  no agent has sent anything yet\n");
     return;
   }
-  Print(context.Paint("1", fmt::format("  {:<20} {:<20} {:>12} {:>8} {:>8} {:>14}  {}\n", "AGENT", "HOST", "EVENTS", "LOST", "BATCHES", "LAST BATCH", "")));
+  Print(context.Paint("1", fmt::format("  {:<20} {:<20} {:>12} {:>8} {:>8} {:>14}  {}\n", "AGENT", "HOST", "EVENTS",
+                                       "LOST", "BATCHES", "LAST BATCH", "")));
   for (const auto& a : c.agents()) {
     const std::string lost = fmt::format("{:>8}", a.lost());
-    Print(fmt::format("  {:<20} {:<20} {:>12} {} {:>8} {:>14}  {}{}\n", schema::FitWidth(TerminalSafe(a.agent_id()), 20, context.unicode()),
-                      schema::FitWidth(TerminalSafe(a.hostname()), 20, context.unicode()), a.events(),
-                      a.lost() == 0 ? lost : context.Paint("31", lost), a.batches(), Ago(a.last_received_wall_ns(), now),
-                      a.connected() ? context.Paint("32", "connected") : context.Paint("33", "not connected"),
-                      a.rejected() == 0 ? std::string() : context.Paint("31", fmt::format(", {} rejected", a.rejected()))));
+    Print(fmt::format(
+        "  {:<20} {:<20} {:>12} {} {:>8} {:>14}  {}{}\n",
+        schema::FitWidth(TerminalSafe(a.agent_id()), 20, context.unicode()),
+        schema::FitWidth(TerminalSafe(a.hostname()), 20, context.unicode()), a.events(),
+        a.lost() == 0 ? lost : context.Paint("31", lost), a.batches(), Ago(a.last_received_wall_ns(), now),
+        a.connected() ? context.Paint("32", "connected") : context.Paint("33", "not connected"),
+        a.rejected() == 0 ? std::string() : context.Paint("31", fmt::format(", {} rejected", a.rejected()))));
   }
 }
 
@@ -142,25 +152,30 @@ void PrintAgent(const Context& context, const Answers& answers) {
   const auto& a = answers.agent;
   const auto text = [&a](const char* key) {
     const auto it = a.find(key);
-    return it == a.end() || it->is_null() ? std::string("?") : TerminalSafe(it->is_string() ? it->get<std::string>() : it->dump());
+    return it == a.end() || it->is_null() ? std::string("?")
+                                          : TerminalSafe(it->is_string() ? it->get<std::string>() : it->dump());
   };
   const auto number = [&a](const char* key) {
     const auto it = a.find(key);
     return it != a.end() && it->is_number() ? it->get<double>() : 0.0;
   };
   const bool well = text("health") == "ok";
-  Print(fmt::format("{}      {} (version {}, pid {}, up {})\n", context.Paint(well ? "1;32" : "1;33", "agent"), text("agent_id"), text("version"),
-                    text("pid"), schema::FormatDuration(static_cast<uint64_t>(std::max(0.0, number("uptime_seconds")) * 1e9))));
+  Print(fmt::format("{}      {} (version {}, pid {}, up {})\n", context.Paint(well ? "1;32" : "1;33", "agent"),
+                    text("agent_id"), text("version"), text("pid"),
+                    schema::FormatDuration(static_cast<uint64_t>(std::max(0.0, number("uptime_seconds")) * 1e9))));
   const double lost = number("lost_total");
   Print(fmt::format("  events     {} seen, {}, {} withheld by rules\n", text("events_total"),
-                    lost == 0 ? std::string("none lost") : context.Paint("31", fmt::format("{} lost {}", text("lost_total"), text("lost"))),
+                    lost == 0 ? std::string("none lost")
+                              : context.Paint("31", fmt::format("{} lost {}", text("lost_total"), text("lost"))),
                     text("filtered_total")));
   Print(fmt::format("  batches    epoch {}, batch {}\n", text("epoch"), text("batch_seq")));
   Print(fmt::format("  spool      {}, {} in {} batches\n", text("spool_dir"),
-                    schema::FormatBytes(static_cast<uint64_t>(std::max(0.0, number("spool_bytes")))), text("spool_batches")));
+                    schema::FormatBytes(static_cast<uint64_t>(std::max(0.0, number("spool_bytes")))),
+                    text("spool_batches")));
   const bool connected = a.value("connected", false);
   const std::string error = text("ship_error");
-  Print(fmt::format("  shipping   {}, {} s behind{}\n", connected ? context.Paint("32", "connected") : context.Paint("33", "not connected"),
+  Print(fmt::format("  shipping   {}, {} s behind{}\n",
+                    connected ? context.Paint("32", "connected") : context.Paint("33", "not connected"),
                     text("lag_seconds"), error.empty() || error == "?" ? std::string() : ": " + error));
   size_t attached = 0;
   size_t hooks = 0;
@@ -171,10 +186,15 @@ void PrintAgent(const Context& context, const Answers& answers) {
       return state == "attached" || state == "fallback";
     }));
   }
-  Print(fmt::format("  hooks      {} of {} attached, scope {} (nodetrail doctor says more)\n", attached, hooks, text("scope")));
+  Print(fmt::format("  hooks      {} of {} attached, scope {} (nodetrail doctor says more)\n", attached, hooks,
+                    text("scope")));
   if (const auto it = a.find("problems"); it != a.end() && it->is_array()) {
     for (const auto& problem : *it) {
-      Print("  " + context.Paint("33", fmt::format("problem    {}", TerminalSafe(problem.is_string() ? problem.get<std::string>() : problem.dump()))) + "\n");
+      Print("  " +
+            context.Paint(
+                "33", fmt::format("problem    {}",
+                                  TerminalSafe(problem.is_string() ? problem.get<std::string>() : problem.dump()))) +
+            "\n");
     }
   }
 }

@@ -37,7 +37,8 @@ bool IsDecimal(std::string_view text) {
 }
 
 bool IsHexId(std::string_view text) {
-  return text.size() >= 4 && text.size() <= 32 && text.find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos;
+  return text.size() >= 4 && text.size() <= 32 &&
+         text.find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos;
 }
 
 // The process that is meant: its whole identity, in hex.
@@ -45,13 +46,15 @@ Result<std::string> Resolve(Client* client, const TreeOptions& options, uint64_t
   if (schema::ParseEventId(options.what)) {
     NT_ASSIGN_OR_RETURN(const auto response, client->Get(options.what));
     NT_ASSIGN_OR_RETURN(const auto row, Row::Parse(response.row()));
-    if (row->event.proc_uid().empty()) return NotFound(fmt::format("tree: event {} was not caused by a process", options.what));
+    if (row->event.proc_uid().empty())
+      return NotFound(fmt::format("tree: event {} was not caused by a process", options.what));
     return schema::Hex(row->event.proc_uid());
   }
   const bool pid = IsDecimal(options.what);
   if (!pid && !IsHexId(options.what)) {
-    return InvalidArgument(fmt::format("tree: '{}' is no process id, no proc_uid (hex) and no event id (AGENT:EPOCH:SEQ)",
-                                       schema::TerminalSafe(options.what)));
+    return InvalidArgument(
+        fmt::format("tree: '{}' is no process id, no proc_uid (hex) and no event id (AGENT:EPOCH:SEQ)",
+                    schema::TerminalSafe(options.what)));
   }
   if (options.what.size() == 32) return options.what;
   query::v1::SearchRequest request;
@@ -63,7 +66,8 @@ Result<std::string> Resolve(Client* client, const TreeOptions& options, uint64_t
   NT_RETURN_IF_ERROR(client->Search(
       request, 2000,
       [&](const Row& row) {
-        std::pair<std::string, std::string> one{schema::Hex(row.event.proc_uid()), schema::TerminalSafe(row.view().Node())};
+        std::pair<std::string, std::string> one{schema::Hex(row.event.proc_uid()),
+                                                schema::TerminalSafe(row.view().Node())};
         if (std::find(found.begin(), found.end(), one) == found.end()) found.push_back(std::move(one));
         return found.size() < 6;
       },
@@ -73,9 +77,11 @@ Result<std::string> Resolve(Client* client, const TreeOptions& options, uint64_t
                                 options.since.empty() ? "" : " in that time"));
   }
   if (found.size() > 1) {
-    Note(fmt::format("{} processes match; showing the last one seen, {} on {}. Others:", found.size() > 5 ? "more than 5" : fmt::format("{}", found.size()),
-                     found.front().first, found.front().second));
-    for (size_t i = 1; i < found.size(); ++i) Note(fmt::format("  nodetrail tree {}   (on {})", found[i].first, found[i].second));
+    Note(fmt::format("{} processes match; showing the last one seen, {} on {}. Others:",
+                     found.size() > 5 ? "more than 5" : fmt::format("{}", found.size()), found.front().first,
+                     found.front().second));
+    for (size_t i = 1; i < found.size(); ++i)
+      Note(fmt::format("  nodetrail tree {}   (on {})", found[i].first, found[i].second));
   }
   return found.front().first;
 }
@@ -138,15 +144,19 @@ int RunTree(const TreeOptions& options, Context& context) {
 void AddTree(CLI::App& app, const SetAction& set) {
   auto* command = app.add_subcommand("tree", "a process: its ancestors, descendants, and what each did");
   const auto options = std::make_shared<TreeOptions>();
-  command->add_option("process", options->what, "process id, proc_uid (hex), or the id of an event it caused")->type_name("PROCESS")->required();
+  command->add_option("process", options->what, "process id, proc_uid (hex), or the id of an event it caused")
+      ->type_name("PROCESS")
+      ->required();
   command->add_option("--node", options->node, "which node, when a process id is on several")->type_name("NODE");
   command->add_option("--since", options->since, "only what happened from this time on")->type_name("TIME");
-  command->add_option("--events", options->events, "show so many events of each process (default 12, 0: all)")->type_name("N");
+  command->add_option("--events", options->events, "show so many events of each process (default 12, 0: all)")
+      ->type_name("N");
   command->footer(R"(Examples:
   nodetrail tree 4711                 the last process that had this id
   nodetrail tree web-1:3:1057         the process behind an event
   nodetrail tree 3f9a77c2 --events 0  by identity, with everything it did)");
-  command->callback([set, options] { set(Configured([options](Context& context) { return RunTree(*options, context); })); });
+  command->callback(
+      [set, options] { set(Configured([options](Context& context) { return RunTree(*options, context); })); });
 }
 
 }  // namespace nodetrail::cli

@@ -23,7 +23,7 @@ namespace nodetrail::cli {
 enum Exit : int {
   kExitOk = 0,
   kExitUsage = 64,
-  kExitData = 65,         // what was read is damaged, or proofs do not hold
+  kExitData = 65,  // what was read is damaged, or proofs do not hold
   kExitNotFound = 66,
   kExitUnavailable = 69,  // collector or agent does not answer
   kExitInternal = 70,

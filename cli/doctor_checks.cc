@@ -58,67 +58,87 @@ void CheckHooks(const nlohmann::json& hooks, Checks* out) {
     const std::string why = Text(hook, "why");
     std::string kinds;
     if (const auto it = hook.find("kinds"); it != hook.end() && it->is_array()) {
-      for (const auto& kind : *it) kinds += (kinds.empty() ? "" : ", ") + TerminalSafe(kind.is_string() ? kind.get<std::string>() : "");
+      for (const auto& kind : *it)
+        kinds += (kinds.empty() ? "" : ", ") + TerminalSafe(kind.is_string() ? kind.get<std::string>() : "");
     }
-    const std::string line = fmt::format("{} ({}) {}{}{}", Text(hook, "hook"), Text(hook, "family"), state, kinds.empty() ? "" : ": " + kinds,
-                                         why.empty() ? "" : "; " + why);
+    const std::string line = fmt::format("{} ({}) {}{}{}", Text(hook, "hook"), Text(hook, "family"), state,
+                                         kinds.empty() ? "" : ": " + kinds, why.empty() ? "" : "; " + why);
     if (state == "attached" || state == "off") Add(out, "hooks", State::kOk, line);
     else if (state == "fallback") Add(out, "hooks", State::kOk, line);
-    else Add(out, "hooks", State::kFail, line, kinds.empty() ? "see the kernel lines above" : fmt::format("{} are not recorded on this node; see the kernel lines above", kinds));
+    else
+      Add(out, "hooks", State::kFail, line,
+          kinds.empty() ? "see the kernel lines above"
+                        : fmt::format("{} are not recorded on this node; see the kernel lines above", kinds));
   }
 }
 
 }  // namespace
 
 void CheckKernelReport(const agent::KernelReport& report, bool root, Checks* out) {
-  Add(out, "kernel", State::kOk, fmt::format("Linux {} {}", TerminalSafe(report.release), TerminalSafe(report.machine)));
+  Add(out, "kernel", State::kOk,
+      fmt::format("Linux {} {}", TerminalSafe(report.release), TerminalSafe(report.machine)));
   if (!root) {
-    Add(out, "kernel", State::kWarn, "not run as root: what the kernel grants the agent can't be tried", "sudo nodetrail doctor");
+    Add(out, "kernel", State::kWarn, "not run as root: what the kernel grants the agent can't be tried",
+        "sudo nodetrail doctor");
   }
   const Status fit = agent::CheckKernel(report);
   if (fit.ok()) {
     Add(out, "kernel", State::kOk, fmt::format("capture is possible, system calls by {}", report.syscall_hooks));
   } else {
-    Add(out, "kernel", root ? State::kFail : State::kWarn, TerminalSafe(fit.message()), root ? "without this nothing is captured" : "run as root to be sure");
+    Add(out, "kernel", root ? State::kFail : State::kWarn, TerminalSafe(fit.message()),
+        root ? "without this nothing is captured" : "run as root to be sure");
   }
   // Without root a refusal says nothing about the agent.
   const State hard = root ? State::kFail : State::kWarn;
   AddGrant(out, "BTF of the running kernel", report.btf, State::kFail, "use a kernel built with CONFIG_DEBUG_INFO_BTF");
-  AddGrant(out, "bpf system call", report.bpf, hard, "the agent needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and lockdown below confidentiality");
+  AddGrant(out, "bpf system call", report.bpf, hard,
+           "the agent needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and lockdown below confidentiality");
   AddGrant(out, "BPF ring buffer", report.ring_buffer, hard, "Linux 5.8 or newer");
   AddGrant(out, "atomic fetch instructions", report.atomics, hard, "Linux 5.12 or newer");
   AddGrant(out, "BTF raw tracepoints", report.tp_btf, hard, "Linux 5.5 or newer with CONFIG_BPF_EVENTS");
-  AddGrant(out, "task registers by bpf_task_pt_regs", report.task_pt_regs, State::kWarn, "Linux 5.15; without it every system call pays a little");
-  AddGrant(out, "tracefs", report.tracefs, State::kWarn, "mount tracefs at /sys/kernel/tracing; without it every system call pays a little");
-  AddGrant(out, "per-syscall tracepoints", report.syscall_tracepoint, State::kWarn, "without them every system call pays a little");
+  AddGrant(out, "task registers by bpf_task_pt_regs", report.task_pt_regs, State::kWarn,
+           "Linux 5.15; without it every system call pays a little");
+  AddGrant(out, "tracefs", report.tracefs, State::kWarn,
+           "mount tracefs at /sys/kernel/tracing; without it every system call pays a little");
+  AddGrant(out, "per-syscall tracepoints", report.syscall_tracepoint, State::kWarn,
+           "without them every system call pays a little");
   if (!report.lockdown.empty() && report.lockdown != "none") {
     const bool closed = report.lockdown == "confidentiality";
     Add(out, "kernel", closed ? State::kFail : State::kOk, fmt::format("lockdown is {}", TerminalSafe(report.lockdown)),
         closed ? "boot with lockdown=integrity: confidentiality forbids tracing" : "");
   }
   if (report.audit_enabled) {
-    Add(out, "kernel", State::kOk, fmt::format("kernel audit is on (daemon pid {}): it slows every system call, and lives well beside the agent", report.audit_pid));
+    Add(out, "kernel", State::kOk,
+        fmt::format("kernel audit is on (daemon pid {}): it slows every system call, and lives well beside the agent",
+                    report.audit_pid));
   }
 }
 
 void CheckAgentStatus(const nlohmann::json& document, const Status& error, Checks* out) {
   if (!document.is_object()) {
-    Add(out, "agent", error.code() == Code::kPermissionDenied ? State::kWarn : State::kFail, TerminalSafe(error.message()),
-        error.code() == Code::kPermissionDenied ? "sudo nodetrail doctor" : "systemctl start nodetrail-agent; its log says why it stopped");
+    Add(out, "agent", error.code() == Code::kPermissionDenied ? State::kWarn : State::kFail,
+        TerminalSafe(error.message()),
+        error.code() == Code::kPermissionDenied ? "sudo nodetrail doctor"
+                                                : "systemctl start nodetrail-agent; its log says why it stopped");
     return;
   }
-  Add(out, "agent", State::kOk, fmt::format("{} runs, pid {}, version {}", Text(document, "agent_id"), Text(document, "pid"), Text(document, "version")));
+  Add(out, "agent", State::kOk,
+      fmt::format("{} runs, pid {}, version {}", Text(document, "agent_id"), Text(document, "pid"),
+                  Text(document, "version")));
   bool told = false;
   if (const auto it = document.find("problems"); it != document.end() && it->is_array()) {
     for (const auto& problem : *it) {
-      Add(out, "agent", State::kFail, TerminalSafe(problem.is_string() ? problem.get<std::string>() : problem.dump()), "the agent's log says more");
+      Add(out, "agent", State::kFail, TerminalSafe(problem.is_string() ? problem.get<std::string>() : problem.dump()),
+          "the agent's log says more");
       told = true;
     }
   }
-  if (Text(document, "health") != "ok" && !told) Add(out, "agent", State::kFail, "degraded, without a reason given", "the agent's log says more");
+  if (Text(document, "health") != "ok" && !told)
+    Add(out, "agent", State::kFail, "degraded, without a reason given", "the agent's log says more");
   const double lost = Number(document, "lost_total");
   if (lost > 0) {
-    Add(out, "agent", State::kWarn, fmt::format("{} events lost since it started {}", Text(document, "lost_total"), Text(document, "lost")),
+    Add(out, "agent", State::kWarn,
+        fmt::format("{} events lost since it started {}", Text(document, "lost_total"), Text(document, "lost")),
         "raise capture.ring_bytes_per_cpu; nodetrail query --kind agent.loss says what and when");
   } else {
     Add(out, "agent", State::kOk, fmt::format("{} events, none lost", Text(document, "events_total")));
@@ -128,8 +148,9 @@ void CheckAgentStatus(const nlohmann::json& document, const Status& error, Check
     Add(out, "agent", State::kOk, fmt::format("ships to the collector, {} s behind", Text(document, "lag_seconds")));
   } else {
     const std::string why = Text(document, "ship_error");
-    Add(out, "agent", State::kWarn, fmt::format("not connected to the collector{}{}; events stay in the spool ({})", why.empty() ? "" : ": ", why,
-                                                schema::FormatBytes(static_cast<uint64_t>(Number(document, "spool_bytes")))),
+    Add(out, "agent", State::kWarn,
+        fmt::format("not connected to the collector{}{}; events stay in the spool ({})", why.empty() ? "" : ": ", why,
+                    schema::FormatBytes(static_cast<uint64_t>(Number(document, "spool_bytes")))),
         "check ship.endpoint and ship.tls of the agent's configuration, and that the collector runs");
   }
   if (const auto it = document.find("hooks"); it != document.end() && it->is_array()) CheckHooks(*it, out);
@@ -139,11 +160,15 @@ void CheckClock(Checks* out) {
   struct timex tx {};
   const int state = ::adjtimex(&tx);
   if (state < 0) {
-    Add(out, "clock", State::kWarn, fmt::format("adjtimex: {}", ErrnoName(errno)), "the synchronisation of the clock can't be judged here");
+    Add(out, "clock", State::kWarn, fmt::format("adjtimex: {}", ErrnoName(errno)),
+        "the synchronisation of the clock can't be judged here");
   } else if (state == TIME_ERROR || (tx.status & STA_UNSYNC) != 0) {
-    Add(out, "clock", State::kWarn, "the wall clock is not synchronised; events say so", "run chrony or systemd-timesyncd");
+    Add(out, "clock", State::kWarn, "the wall clock is not synchronised; events say so",
+        "run chrony or systemd-timesyncd");
   } else {
-    Add(out, "clock", State::kOk, fmt::format("synchronised, error at most {}", schema::FormatDuration(static_cast<uint64_t>(tx.maxerror) * 1000)));
+    Add(out, "clock", State::kOk,
+        fmt::format("synchronised, error at most {}",
+                    schema::FormatDuration(static_cast<uint64_t>(tx.maxerror) * 1000)));
   }
 }
 
@@ -154,7 +179,8 @@ void CheckDisk(const std::string& what, const std::string& dir, uint64_t needed_
   while (::statvfs(place.c_str(), &fs) != 0) {
     if (errno != ENOENT || place.size() <= 1) {
       const int err = errno;
-      Add(out, "disk", State::kWarn, fmt::format("{} {}: {}", what, dir, ErrnoName(err)), err == EACCES ? "sudo nodetrail doctor" : "check the path");
+      Add(out, "disk", State::kWarn, fmt::format("{} {}: {}", what, dir, ErrnoName(err)),
+          err == EACCES ? "sudo nodetrail doctor" : "check the path");
       return;
     }
     const size_t slash = place.rfind('/');
@@ -164,12 +190,17 @@ void CheckDisk(const std::string& what, const std::string& dir, uint64_t needed_
   const bool read_only = (fs.f_flag & ST_RDONLY) != 0;
   const std::string line = fmt::format("{} {}: {} free", what, dir, schema::FormatBytes(free));
   if (read_only) Add(out, "disk", State::kFail, line + ", read-only", "remount it for writing");
-  else if (fs.f_files > 0 && fs.f_favail < 1000) Add(out, "disk", State::kFail, fmt::format("{}, {} inodes left", line, fs.f_favail), "remove files, or use another file system");
-  else if (free < needed_bytes) Add(out, "disk", State::kWarn, fmt::format("{}, it may take {}", line, schema::FormatBytes(needed_bytes)), "make room, or lower the limit");
+  else if (fs.f_files > 0 && fs.f_favail < 1000)
+    Add(out, "disk", State::kFail, fmt::format("{}, {} inodes left", line, fs.f_favail),
+        "remove files, or use another file system");
+  else if (free < needed_bytes)
+    Add(out, "disk", State::kWarn, fmt::format("{}, it may take {}", line, schema::FormatBytes(needed_bytes)),
+        "make room, or lower the limit");
   else Add(out, "disk", State::kOk, line);
 }
 
-void CheckCertificate(const std::string& what, const std::string& cert_file, const std::string& key_file, uint64_t now_ns, Checks* out) {
+void CheckCertificate(const std::string& what, const std::string& cert_file, const std::string& key_file,
+                      uint64_t now_ns, Checks* out) {
   if (cert_file.empty()) return;
   const auto pem = ReadFile(cert_file, 1U << 20);
   if (!pem.ok()) {
@@ -178,13 +209,16 @@ void CheckCertificate(const std::string& what, const std::string& cert_file, con
         hidden ? "sudo nodetrail doctor" : "put the certificate there, or correct the path");
     return;
   }
-  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new_mem_buf(pem->data(), static_cast<int>(pem->size())), BIO_free);
-  const std::unique_ptr<X509, decltype(&X509_free)> cert(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr), X509_free);
+  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new_mem_buf(pem->data(), static_cast<int>(pem->size())),
+                                                      BIO_free);
+  const std::unique_ptr<X509, decltype(&X509_free)> cert(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr),
+                                                         X509_free);
   struct tm end {};
   struct tm start {};
   if (cert == nullptr || ASN1_TIME_to_tm(X509_get0_notAfter(cert.get()), &end) != 1 ||
       ASN1_TIME_to_tm(X509_get0_notBefore(cert.get()), &start) != 1) {
-    Add(out, "certificates", State::kFail, fmt::format("{}: {}: not a PEM certificate", what, cert_file), "put the certificate there, or correct the path");
+    Add(out, "certificates", State::kFail, fmt::format("{}: {}: not a PEM certificate", what, cert_file),
+        "put the certificate there, or correct the path");
     return;
   }
   const auto now = static_cast<time_t>(now_ns / 1'000'000'000);
@@ -192,12 +226,17 @@ void CheckCertificate(const std::string& what, const std::string& cert_file, con
   const std::string until = fmt::format("{:04}-{:02}-{:02}", end.tm_year + 1900, end.tm_mon + 1, end.tm_mday);
   const std::string line = fmt::format("{}: {}", what, cert_file);
   if (left <= 0) Add(out, "certificates", State::kFail, fmt::format("{}: expired on {}", line, until), "renew it");
-  else if (timegm(&start) > now) Add(out, "certificates", State::kFail, fmt::format("{}: not yet valid", line), "check the clock, or wait");
-  else if (left < kWarnDays * 86400) Add(out, "certificates", State::kWarn, fmt::format("{}: expires in {} days, on {}", line, left / 86400, until), "renew it");
+  else if (timegm(&start) > now)
+    Add(out, "certificates", State::kFail, fmt::format("{}: not yet valid", line), "check the clock, or wait");
+  else if (left < kWarnDays * 86400)
+    Add(out, "certificates", State::kWarn, fmt::format("{}: expires in {} days, on {}", line, left / 86400, until),
+        "renew it");
   else Add(out, "certificates", State::kOk, fmt::format("{}: valid until {}", line, until));
   struct stat st {};
   if (!key_file.empty() && ::stat(key_file.c_str(), &st) == 0 && (st.st_mode & 0077) != 0) {
-    Add(out, "certificates", State::kFail, fmt::format("{}: {}: mode {:04o}, others may read the key", what, key_file, st.st_mode & 07777), fmt::format("chmod 600 {}", key_file));
+    Add(out, "certificates", State::kFail,
+        fmt::format("{}: {}: mode {:04o}, others may read the key", what, key_file, st.st_mode & 07777),
+        fmt::format("chmod 600 {}", key_file));
   }
 }
 

@@ -32,7 +32,8 @@ void CheckClock(Checks* out);
 // Free space where `dir` lies (or will lie).
 void CheckDisk(const std::string& what, const std::string& dir, uint64_t needed_bytes, Checks* out);
 // Expiry of the first certificate of a PEM file, and who may read its key.
-void CheckCertificate(const std::string& what, const std::string& cert_file, const std::string& key_file, uint64_t now_ns, Checks* out);
+void CheckCertificate(const std::string& what, const std::string& cert_file, const std::string& key_file,
+                      uint64_t now_ns, Checks* out);
 
 }  // namespace nodetrail::cli
 

@@ -20,12 +20,20 @@ std::string Alternatives(std::string_view field, const std::vector<std::string>&
 
 void Filter::AddTo(CLI::App* command) {
   command->add_option("--node", nodes, "host name or agent id; wildcards")->type_name("NODE")->allow_extra_args(false);
-  command->add_option("--user", users, "acting user or the one who logged in, by name or id: alice acting as root is found")
+  command
+      ->add_option("--user", users,
+                   "acting user or the one who logged in, by name or id: alice acting as root is found")
       ->type_name("USER")
       ->allow_extra_args(false);
-  command->add_option("--kind", kinds, "process.exec, file.*, net.connect, ...")->type_name("KIND")->allow_extra_args(false);
-  command->add_option("--path", paths, "/etc/shadow, /etc/* or a file name")->type_name("PATH")->allow_extra_args(false);
-  command->add_option("--addr", addresses, "192.0.2.7 or 10.0.0.0/8, either end")->type_name("ADDR")->allow_extra_args(false);
+  command->add_option("--kind", kinds, "process.exec, file.*, net.connect, ...")
+      ->type_name("KIND")
+      ->allow_extra_args(false);
+  command->add_option("--path", paths, "/etc/shadow, /etc/* or a file name")
+      ->type_name("PATH")
+      ->allow_extra_args(false);
+  command->add_option("--addr", addresses, "192.0.2.7 or 10.0.0.0/8, either end")
+      ->type_name("ADDR")
+      ->allow_extra_args(false);
   command->add_option("terms", terms, "further terms: field:value, words, and or not ( )")->type_name("TERM");
 }
 

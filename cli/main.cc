@@ -44,7 +44,8 @@ int main(int argc, char** argv) {
   app.add_option("--ca", globals.ca, "PEM: authority of the collector's certificate")->type_name("FILE");
   app.add_option("--cert", globals.cert, "PEM: our reader's certificate")->type_name("FILE");
   app.add_option("--key", globals.key, "PEM: its key")->type_name("FILE");
-  app.add_option("--server-name", globals.server_name, "name expected in the collector's certificate")->type_name("NAME");
+  app.add_option("--server-name", globals.server_name, "name expected in the collector's certificate")
+      ->type_name("NAME");
   app.add_option("--color", globals.color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
   app.add_flag("--json", globals.json, "JSON instead of text");
   app.footer(kExamples);

@@ -62,8 +62,8 @@ void ProcessTree::Add(const schema::EventView& view) {
     if (child.pid == 0) child.pid = e.fork().child_pid();
     SetParent(&child, uid);
   }
-  Get(uid).acts.push_back({e.t_wall_ns(), std::string(schema::KindLabel(e.kind())), OutcomeText(e), Describe(view, true),
-                           schema::EventJsonLine(view)});
+  Get(uid).acts.push_back({e.t_wall_ns(), std::string(schema::KindLabel(e.kind())), OutcomeText(e),
+                           Describe(view, true), schema::EventJsonLine(view)});
 }
 
 std::vector<std::string> ProcessTree::TakeFrontier(size_t most) {
@@ -89,7 +89,8 @@ void ProcessTree::DrawProcess(const Context& context, const Process& process, co
   };
   std::vector<const Process*> children;
   for (const auto& uid : process.children) {
-    if (const auto it = processes_.find(uid); it != processes_.end() && !seen->contains(uid)) children.push_back(&it->second);
+    if (const auto it = processes_.find(uid); it != processes_.end() && !seen->contains(uid))
+      children.push_back(&it->second);
   }
   // Forks whose child is drawn below are told by the child.
   std::vector<const Act*> acts;
@@ -99,17 +100,21 @@ void ProcessTree::DrawProcess(const Context& context, const Process& process, co
   const size_t shown = events == 0 || acts.size() <= events ? acts.size() : events;
   for (size_t i = 0; i < shown; ++i) {
     const Act& act = *acts[i];
-    line(fmt::format("{}{}{} {} {:<15} {}{}", indent, children.empty() ? "   " : bar, u ? "·" : "-", LocalTime(act.wall_ns, false), act.kind,
-                     act.outcome == "ok" ? std::string() : act.outcome + " ", act.text),
+    line(fmt::format("{}{}{} {} {:<15} {}{}", indent, children.empty() ? "   " : bar, u ? "·" : "-",
+                     LocalTime(act.wall_ns, false), act.kind, act.outcome == "ok" ? std::string() : act.outcome + " ",
+                     act.text),
          act.outcome == "ok" ? "" : "31");
   }
   if (shown < acts.size()) {
-    line(fmt::format("{}{}{} {} more; --events 0 shows all", indent, children.empty() ? "   " : bar, u ? "…" : "...", acts.size() - shown), "2");
+    line(fmt::format("{}{}{} {} more; --events 0 shows all", indent, children.empty() ? "   " : bar, u ? "…" : "...",
+                     acts.size() - shown),
+         "2");
   }
   for (size_t i = 0; i < children.size(); ++i) {
     const Process& child = *children[i];
     const bool last = i + 1 == children.size();
-    const std::string head = child.known ? fmt::format("{} [{}] {}", child.command, child.pid, child.who) : fmt::format("[{}]", child.pid);
+    const std::string head =
+        child.known ? fmt::format("{} [{}] {}", child.command, child.pid, child.who) : fmt::format("[{}]", child.pid);
     line(fmt::format("{}{}{}", indent, last ? (u ? "└─ " : "`- ") : (u ? "├─ " : "|- "), head), "");
     DrawProcess(context, child, indent + std::string(last ? "   " : bar), events, seen, out);
   }
@@ -120,15 +125,19 @@ std::string ProcessTree::Draw(const Context& context, size_t events) const {
   std::string indent;
   const bool u = context.unicode();
   for (auto it = forebears_.rbegin(); it != forebears_.rend(); ++it) {
-    out += fmt::format("{}{}{} [{}] {}\n", indent, indent.empty() ? "" : u ? "└─ " : "`- ", schema::TerminalSafe(it->exe), it->pid,
-                       schema::TerminalSafe(it->user));
+    out += fmt::format("{}{}{} [{}] {}\n", indent,
+                       indent.empty() ? ""
+                       : u            ? "└─ "
+                                      : "`- ",
+                       schema::TerminalSafe(it->exe), it->pid, schema::TerminalSafe(it->user));
     indent += indent.empty() && it == forebears_.rbegin() ? "" : "   ";
   }
   const auto root = processes_.find(root_);
   if (root == processes_.end()) return out;
   const auto& p = root->second;
   out += indent + (forebears_.empty() ? "" : u ? "└─ " : "`- ");
-  out += context.Paint("1", fmt::format("{} [{}] {}", p.command.empty() ? "?" : p.command, p.pid, p.who)) + context.Paint("2", "  " + p.uid) + "\n";
+  out += context.Paint("1", fmt::format("{} [{}] {}", p.command.empty() ? "?" : p.command, p.pid, p.who)) +
+         context.Paint("2", "  " + p.uid) + "\n";
   std::set<std::string> seen;
   DrawProcess(context, p, indent + (forebears_.empty() ? "" : "   "), events, &seen, &out);
   return out;
@@ -141,7 +150,8 @@ Json ProcessTree::ProcessJson(const Process& process, std::set<std::string>* see
   out["exe"] = schema::EscapeInvalidUtf8(process.exe);
   out["command"] = process.command;
   out["events"] = Json::array();
-  for (const auto& act : process.acts) out["events"].push_back(Json::parse(act.json, nullptr, /*allow_exceptions=*/false));
+  for (const auto& act : process.acts)
+    out["events"].push_back(Json::parse(act.json, nullptr, /*allow_exceptions=*/false));
   out["children"] = Json::array();
   for (const auto& uid : process.children) {
     const auto it = processes_.find(uid);
@@ -156,8 +166,10 @@ Json ProcessTree::ToJson() const {
   Json out;
   out["ancestors"] = Json::array();
   for (const auto& a : forebears_) {
-    out["ancestors"].push_back(
-        {{"proc_uid", a.uid}, {"pid", a.pid}, {"exe", schema::EscapeInvalidUtf8(a.exe)}, {"user", schema::EscapeInvalidUtf8(a.user)}});
+    out["ancestors"].push_back({{"proc_uid", a.uid},
+                                {"pid", a.pid},
+                                {"exe", schema::EscapeInvalidUtf8(a.exe)},
+                                {"user", schema::EscapeInvalidUtf8(a.user)}});
   }
   std::set<std::string> seen = {root_};
   const auto root = processes_.find(root_);

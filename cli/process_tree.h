@@ -48,7 +48,7 @@ class ProcessTree {
     std::string who;
     std::string command;  // safe for a terminal
     std::string exe;
-    bool known = false;   // seen in a process record, not only as somebody's child
+    bool known = false;  // seen in a process record, not only as somebody's child
     std::vector<Act> acts;
     std::vector<std::string> children;  // in order of appearance
   };

@@ -38,8 +38,8 @@ ProofStep CheckHeader(const trail::ParsedLeaf& leaf, const query::v1::EventRow& 
     out.detail = "the event's number is outside of what the header covers";
   } else {
     out.state = State::kOk;
-    out.detail = fmt::format("batch {}:{}:{} is signed by ratchet key {}", header.agent_id(), header.epoch(), header.seq(),
-                             trail::HexEncode(header.signer_key()).substr(0, 16));
+    out.detail = fmt::format("batch {}:{}:{} is signed by ratchet key {}", header.agent_id(), header.epoch(),
+                             header.seq(), trail::HexEncode(header.signer_key()).substr(0, 16));
   }
   return out;
 }
@@ -86,7 +86,8 @@ Proof CheckProof(const query::v1::GetResponse& response, const std::optional<tra
   event::v1::Event event;
   const auto leaf = trail::ParseLeaf(response.leaf());
   if (!leaf.ok() || !event.ParseFromString(response.row().event())) {
-    out.steps.push_back({"header", State::kBad, leaf.ok() ? "the event does not parse" : std::string(leaf.status().message())});
+    out.steps.push_back(
+        {"header", State::kBad, leaf.ok() ? "the event does not parse" : std::string(leaf.status().message())});
     return out;
   }
   out.steps.push_back(CheckRecord(response, *leaf));
@@ -98,7 +99,8 @@ Proof CheckProof(const query::v1::GetResponse& response, const std::optional<tra
     note.state = State::kUnknown;
     note.detail = "no verifier key of the log is known: set log_public_key";
     const auto parsed = trail::ParseNote(response.checkpoint());
-    auto checkpoint = parsed.ok() ? trail::ParseCheckpointBody(parsed->text) : Result<trail::Checkpoint>(parsed.status());
+    auto checkpoint =
+        parsed.ok() ? trail::ParseCheckpointBody(parsed->text) : Result<trail::Checkpoint>(parsed.status());
     if (log_key) {
       checkpoint = trail::VerifyCheckpoint(response.checkpoint(), *log_key);
       note.state = checkpoint.ok() ? State::kOk : State::kBad;
@@ -116,8 +118,9 @@ Proof CheckProof(const query::v1::GetResponse& response, const std::optional<tra
       const Status status = trail::VerifyInclusion(trail::LeafHash(response.leaf()), response.row().log_index(),
                                                    checkpoint->size, *path, checkpoint->root);
       log.state = status.ok() ? State::kOk : State::kBad;
-      log.detail = status.ok() ? fmt::format("leaf {} is in the log of {} leaves", response.row().log_index(), checkpoint->size)
-                               : std::string(status.message());
+      log.detail = status.ok()
+                       ? fmt::format("leaf {} is in the log of {} leaves", response.row().log_index(), checkpoint->size)
+                       : std::string(status.message());
     }
   }
   out.steps.push_back(std::move(log));

@@ -55,12 +55,14 @@ std::string AgentText(const ev::Event& e) {
   const auto& a = e.agent();
   switch (e.kind()) {
     case ev::KIND_AGENT_START:
-      return fmt::format("{} {}{}", TerminalSafe(a.version()), TerminalSafe(a.reason()), a.clean() ? "" : " (the last run did not end in order)");
+      return fmt::format("{} {}{}", TerminalSafe(a.version()), TerminalSafe(a.reason()),
+                         a.clean() ? "" : " (the last run did not end in order)");
     case ev::KIND_AGENT_STOP: return TerminalSafe(a.reason());
     case ev::KIND_AGENT_LOSS:
       return fmt::format("lost {} {} events at {}", a.count(), TerminalSafe(a.kind()), TerminalSafe(a.stage()));
     case ev::KIND_AGENT_GAP:
-      return fmt::format("nothing observed from {} to {}", LocalTime(a.from_wall_ns(), true), LocalTime(a.to_wall_ns(), true));
+      return fmt::format("nothing observed from {} to {}", LocalTime(a.from_wall_ns(), true),
+                         LocalTime(a.to_wall_ns(), true));
     case ev::KIND_AGENT_HEARTBEAT: return fmt::format("{} events, {} lost", a.events_total(), a.lost_total());
     case ev::KIND_AGENT_FILTERED: {
       uint64_t count = 0;
@@ -77,7 +79,8 @@ std::string AgentText(const ev::Event& e) {
 }
 
 std::string ExitText(const ev::ExitEvent& exit) {
-  std::string out = exit.signal() != 0 ? fmt::format("killed by signal {}{}", exit.signal(), exit.core_dumped() ? " (core dumped)" : "")
+  std::string out = exit.signal() != 0 ? fmt::format("killed by signal {}{}", exit.signal(),
+                                                     exit.core_dumped() ? " (core dumped)" : "")
                                        : fmt::format("exit {}", exit.exit_code());
   if (exit.duration_ns() != 0) out += fmt::format(" after {}", schema::FormatDuration(exit.duration_ns()));
   return out;
@@ -115,8 +118,7 @@ std::string Describe(const schema::EventView& view, bool unicode) {
   const auto& e = view.event;
   const std::string program = view.HasActor() ? Program(view) : std::string();
   switch (e.body_case()) {
-    case ev::Event::kExec:
-      return view.process == nullptr ? "?" : TerminalSafe(schema::CommandLine(*view.process));
+    case ev::Event::kExec: return view.process == nullptr ? "?" : TerminalSafe(schema::CommandLine(*view.process));
     case ev::Event::kFork: return fmt::format("{} {} pid {}", program, Arrow(unicode), e.fork().child_pid());
     case ev::Event::kExit: return fmt::format("{}: {}", program, ExitText(e.exit()));
     case ev::Event::kCredChange: return fmt::format("{}: {}", program, CredText(e, unicode));
@@ -127,11 +129,13 @@ std::string Describe(const schema::EventView& view, bool unicode) {
     }
     case ev::Event::kNet: {
       const bool inbound = e.net().direction() == "inbound";
-      std::string out = fmt::format("{} {} {}", program, inbound ? (unicode ? "←" : "<-") : Arrow(unicode), EndpointText(e.net().remote()));
+      std::string out = fmt::format("{} {} {}", program, inbound ? (unicode ? "←" : "<-") : Arrow(unicode),
+                                    EndpointText(e.net().remote()));
       if (inbound && e.net().has_local()) out += fmt::format(" on port {}", e.net().local().port());
       if (e.kind() == ev::KIND_NET_CLOSE) {
-        out += fmt::format(", {} out, {} in, {}", schema::FormatBytes(e.net().bytes_sent()), schema::FormatBytes(e.net().bytes_received()),
-                           schema::FormatDuration(e.net().duration_ns()));
+        out +=
+            fmt::format(", {} out, {} in, {}", schema::FormatBytes(e.net().bytes_sent()),
+                        schema::FormatBytes(e.net().bytes_received()), schema::FormatDuration(e.net().duration_ns()));
       }
       return out;
     }
@@ -143,7 +147,9 @@ std::string Describe(const schema::EventView& view, bool unicode) {
 std::string Who(const schema::EventView& view, bool unicode) {
   const auto& e = view.event;
   if (!view.HasActor()) return "-";
-  const auto name = [](std::string_view text, uint32_t id) { return text.empty() ? fmt::format("{}", id) : TerminalSafe(text); };
+  const auto name = [](std::string_view text, uint32_t id) {
+    return text.empty() ? fmt::format("{}", id) : TerminalSafe(text);
+  };
   const auto& names = view.Names();
   std::string now = e.has_cred() ? name(view.EffectiveUser(), e.cred().euid()) : std::string("?");
   std::string first;
@@ -157,14 +163,16 @@ std::string Who(const schema::EventView& view, bool unicode) {
 
 std::string OutcomeText(const ev::Event& event) {
   if (event.outcome().success()) return "ok";
-  return event.outcome().error() > 0 ? ErrnoName(event.outcome().error()) : std::string(event.has_agent() ? "ok" : "failed");
+  return event.outcome().error() > 0 ? ErrnoName(event.outcome().error())
+                                     : std::string(event.has_agent() ? "ok" : "failed");
 }
 
 std::string LocalTime(uint64_t wall_ns, bool with_date) {
   const auto seconds = static_cast<time_t>(wall_ns / 1'000'000'000);
   struct tm tm {};
   if (localtime_r(&seconds, &tm) == nullptr) return fmt::format("@{}", seconds);
-  const std::string time = fmt::format("{:02}:{:02}:{:02}.{:03}", tm.tm_hour, tm.tm_min, tm.tm_sec, wall_ns / 1'000'000 % 1000);
+  const std::string time =
+      fmt::format("{:02}:{:02}:{:02}.{:03}", tm.tm_hour, tm.tm_min, tm.tm_sec, wall_ns / 1'000'000 % 1000);
   return with_date ? fmt::format("{:04}-{:02}-{:02} {}", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, time) : time;
 }
 
