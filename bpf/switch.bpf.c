@@ -7,6 +7,29 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* Keeps every ABI struct in the object's BTF, where tests/abi compares them
+ * with the agent's: otherwise only what a map or a function names is there.
+ * Never created (agent/capture turns it off). */
+union nt_abi_pin {
+	struct nt_header header;
+	struct nt_tail_header tail;
+	struct nt_exec exec;
+	struct nt_fork fork;
+	struct nt_exit exit;
+	struct nt_cred_change cred_change;
+	struct nt_file_open file_open;
+	struct nt_file_names file_names;
+	struct nt_net net;
+	struct nt_cgroup cgroup;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, union nt_abi_pin);
+} nt_abi_pins SEC(".maps");
+
 enum {
 	NT_DOMAIN_NONE = 0,
 	NT_DOMAIN_PROCESS,

@@ -217,6 +217,7 @@ Result<SkeletonPtr> CaptureImpl::OpenSkeleton(const std::set<std::string>& wante
   // Since 6.1 hash entries come from per-CPU caches, safe in any context:
   // memory then grows with the connections there are, not with the bound.
   if (per_cpu_allocator) err = err != 0 ? err : bpf_map__set_map_flags(maps.nt_socks, BPF_F_NO_PREALLOC);
+  err = err != 0 ? err : bpf_map__set_autocreate(maps.nt_abi_pins, false);
   if (err != 0) return ErrnoStatus(-err, "capture: size the BPF maps");
   return skeleton;
 }
