@@ -99,8 +99,11 @@ struct Process {
   struct {
     uint64_t revision = 0;
     uint64_t names_generation = 0;
-    uint64_t batch = 0;  // the batch that has the entry
+    uint64_t batch = 0;       // the batch that has the entry
+    uint32_t exec_count = 0;  // and what names the entry there
+    ProcUid uid{};
     std::string bytes;
+    bool leaf_valid = false;  // leaf is the Merkle leaf of bytes
     std::array<uint8_t, 32> leaf{};
   } dictionary;
   struct {

@@ -356,6 +356,12 @@ std::vector<Process*> ProcessTable::Seeded() {
   return out;
 }
 
+Process* ProcessTable::FindSeeded(uint32_t tgid, uint64_t start_boot_ns) {
+  const auto it = newest_.find(tgid);
+  if (it == newest_.end() || it->second->start_boot_ns / tick_ns_ != start_boot_ns / tick_ns_) return nullptr;
+  return it->second;
+}
+
 Process* ProcessTable::Repair(const RawEvent& event) {
   const nt_task& task = event.task;
   const bool exec = event.header.type == NT_EXEC;

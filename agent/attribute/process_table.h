@@ -55,6 +55,10 @@ class ProcessTable {
   // The seeded ones in scope, kernel threads left out, in the order of their start.
   [[nodiscard]] std::vector<Process*> Seeded();
 
+  // The same, one by one: null if it has gone. An identity that became exact
+  // meanwhile is found by the seeded start.
+  Process* FindSeeded(uint32_t tgid, uint64_t start_boot_ns);
+
   // The process that acted, as of this record. Never null. For NT_EXEC it is
   // the process before the exec: pass it to Exec().
   Process* Actor(const RawEvent& event);

@@ -25,6 +25,9 @@ class Scrubber {
   virtual void ScrubArgv(std::string_view exe, std::string_view argv, bool cut, std::vector<std::string>* out,
                          std::vector<RedactionNote>* notes) = 0;
 
+  // False: ScrubPath would leave this as it is. Cheap; for what every event has.
+  [[nodiscard]] virtual bool Suspect(std::string_view /*path*/) const { return true; }
+
   // A path, in place. True if it changed; a note for `field` is then appended.
   virtual bool ScrubPath(std::string_view field, std::string* path, std::vector<RedactionNote>* notes) = 0;
 };

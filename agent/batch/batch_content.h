@@ -23,8 +23,6 @@ struct BatchContent {
   uint64_t first_wall_ns = 0, last_wall_ns = 0;
   bool critical_flush = false;
   trail::v1::LossCounters losses;  // cumulative, this epoch
-  uint64_t clock_error_ns = 0;     // adjtimex maxerror when the batch was closed
-  bool clock_unsynced = false;
 };
 
 }  // namespace nodetrail::agent

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "agent/attribute/proc_reader.h"
+#include "agent/attribute/scrubber.h"
 #include "agent/capture/record_source.h"
 #include "agent/enrich/name_resolver.h"
 #include "agent/pipeline/batch_sink.h"
@@ -31,14 +32,16 @@ struct Dependencies {
   ProcReader* proc = nullptr;
   NameResolver* names = nullptr;
   BatchSink* sink = nullptr;
+  // Takes secrets out. Null: the built-in rules and those of `redact`.
+  Scrubber* scrubber = nullptr;
 
   // Sub-messages with defaults filled in, as the config loader leaves them.
   config::v1::AgentConfig::Capture capture;
   config::v1::AgentConfig::Batch batch;
   config::v1::AgentConfig::Redact redact;
 
-  std::string boot_id;                    // 36 characters
-  event::v1::Host host;                   // see agent/enrich/host.h; goes into the first batch
+  std::string boot_id;   // 36 characters
+  event::v1::Host host;  // see agent/enrich/host.h; goes into the first batch
   // Sequence number of the first event: 1 in a new epoch, more where an epoch
   // goes on after a restart (Sealer::next_event_seq).
   uint64_t first_event_seq = 1;
@@ -56,8 +59,9 @@ struct StartInfo {
 // Cumulative since Start().
 struct PipelineStats {
   uint64_t events_total = 0;  // sequence numbers given
-  uint64_t lost_total = 0;    // ring, map and decode
-  uint64_t lost_ring = 0, lost_map = 0, lost_decode = 0;
+  uint64_t lost_total = 0;    // the four below
+  // lost_probe: times the kernel skipped a probe, of unknown consequence.
+  uint64_t lost_ring = 0, lost_map = 0, lost_probe = 0, lost_decode = 0;
   uint64_t filtered_total = 0;    // withheld by a rule: the product's own acts, out of scope
   uint64_t batches_total = 0;     // taken by the sink
   uint64_t heartbeats_total = 0;  // of these

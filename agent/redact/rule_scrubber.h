@@ -42,7 +42,7 @@ class RuleScrubber final : public Scrubber {
   bool ScrubPath(std::string_view field, std::string* path, std::vector<RedactionNote>* notes) override;
 
   // False: ScrubPath would not change this. Cheap; for what every event has.
-  [[nodiscard]] bool Suspect(std::string_view path) const;
+  [[nodiscard]] bool Suspect(std::string_view path) const override;
 
   // Values replaced, per rule that ever replaced one.
   [[nodiscard]] std::vector<RuleCount> Counts() const;

@@ -42,6 +42,7 @@ void AddLosses(const trail::v1::LossCounters& base, trail::v1::LossCounters* los
   losses->set_limited(losses->limited() + base.limited());
   losses->set_evicted_batches(losses->evicted_batches() + base.evicted_batches());
   losses->set_evicted_events(losses->evicted_events() + base.evicted_events());
+  losses->set_probe(losses->probe() + base.probe());
 }
 
 }  // namespace

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a record acted on: paths put together, what is missing of them said.
+#ifndef NODETRAIL_AGENT_PIPELINE_RESOURCE_H_
+#define NODETRAIL_AGENT_PIPELINE_RESOURCE_H_
+
+#include <string>
+
+#include "agent/attribute/scrubber.h"
+#include "agent/batch/event_encoder.h"
+#include "agent/decode/decode.h"
+
+namespace nodetrail::agent {
+
+// Thread: pipeline. Owns the buffers that EventFacts' views point into, until
+// the next Read().
+class ResourceReader {
+ public:
+  explicit ResourceReader(Scrubber* scrubber) : scrubber_(scrubber) {}
+
+  // Fills paths, system call, prev_exe, gaps and redactions. `replaced`: the
+  // image before an exec, may be null.
+  void Read(const RawEvent& raw, const Image* replaced, EventFacts* facts);
+
+ private:
+  struct Buffers {
+    std::string path, base, user;
+  };
+  void FromUser(const RawEvent& raw, nt_tail user, nt_tail base, int64_t ret, std::string_view field, Buffers* buffers,
+                PathFacts* out, EventFacts* facts);
+  void User(const RawEvent& raw, nt_tail user, std::string_view field, Buffers* buffers, PathFacts* out,
+            EventFacts* facts);
+
+  Scrubber* scrubber_;
+  Buffers first_, second_;
+  std::string prev_exe_;
+};
+
+}  // namespace nodetrail::agent
+
+#endif  // NODETRAIL_AGENT_PIPELINE_RESOURCE_H_
