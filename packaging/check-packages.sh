@@ -22,7 +22,7 @@ for path in usr/bin/nodetrail usr/sbin/nodetrail-agent usr/sbin/nodetrail-collec
   lib/systemd/system/nodetrail-agent.service lib/systemd/system/nodetrail-collector.service \
   usr/lib/sysusers.d/nodetrail.conf usr/lib/tmpfiles.d/nodetrail-agent.conf \
   etc/nodetrail/agent.yaml etc/nodetrail/collector.yaml etc/nodetrail/cli.yaml \
-  usr/share/man/man8/nodetrail-agent.8.gz usr/share/man/man1/nodetrail.1.gz; do
+  usr/share/bash-completion/completions/nodetrail usr/share/man/man8/nodetrail-agent.8.gz usr/share/man/man1/nodetrail.1.gz; do
   [[ -e $work/root/$path ]] || fail "no $path in the packages"
 done
 

@@ -84,8 +84,7 @@ Result<v1::EpochStatement> CheckStatement(const v1::BatchHeader& header, const C
 bool CountersGrow(const v1::LossCounters& before, const v1::LossCounters& after) {
   return after.ring() >= before.ring() && after.map() >= before.map() && after.decode() >= before.decode() &&
          after.limited() >= before.limited() && after.evicted_batches() >= before.evicted_batches() &&
-         after.evicted_events() >= before.evicted_events() &&
-         after.probe() >= before.probe();
+         after.evicted_events() >= before.evicted_events() && after.probe() >= before.probe();
 }
 
 // Within one epoch: numbers that only grow.

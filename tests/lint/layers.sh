@@ -77,7 +77,10 @@ while read -r where what; do
     trail:agent | trail:collector | trail:cli) tell "the trail format stands alone" "$where" "$what" ;;
     schema:agent | schema:collector | schema:cli) tell "the schema library stands alone" "$where" "$what" ;;
     agent:collector | agent:cli | collector:agent | collector:cli | cli:agent)
-      [[ $file == *_test.cc ]] || tell "programs don't include each other" "$where" "$what"
+      [[ $file == *_test.cc || $file == */test_*.h ]] && continue
+      # doctor tells what capture finds on this kernel; there is one such finder.
+      [[ $file == cli/*doctor* && $what == agent/capture/* ]] && continue
+      tell "programs don't include each other" "$where" "$what"
       ;;
   esac
 done < <(includes '*.cc' '*.h' | grep -v '^tests/')
@@ -100,7 +103,7 @@ uses "SQLite: only the index" '^sqlite3\.h$' '^(collector/index/|tests/)'
 
 # 4. /proc, read as a file: who may look at other processes by themselves.
 found=$(git grep -nIE '"/proc(/|")' -- '*.cc' '*.h' ':!*_test.cc' ':!tests/' ':!*_bench.cc' |
-  grep -vE '^(agent/attribute/proc_reader|agent/enrich/|agent/capture/|agent/redact/|agent/[^/]+\.(cc|h):|cli/doctor|collector/health/|agent/health/)' || true)
+  grep -vE '"/proc/sys/|^(agent/attribute/proc_reader|agent/enrich/|agent/capture/|agent/redact/|agent/[^/]+\.(cc|h):|cli/doctor|collector/health/|agent/health/)' || true)
 [[ -z $found ]] || {
   failed=1
   printf '/proc is read by attribute/proc_reader, enrich, capture, the composition root and doctor alone:\n%s\n' "$found"

@@ -71,8 +71,8 @@ inline Status OkStatus() { return {}; }
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}                  // NOLINT(google-explicit-constructor)
-  Result(Status status) : status_(std::move(status)) {           // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
+  Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
     if (status_.ok()) std::abort();
   }
 
@@ -146,8 +146,8 @@ enum class ExitCode : int {
 #define NT_CONCAT_INNER(a, b) a##b
 #define NT_CONCAT(a, b) NT_CONCAT_INNER(a, b)
 
-#define NT_RETURN_IF_ERROR(expr)                              \
-  do {                                                        \
+#define NT_RETURN_IF_ERROR(expr)                                                      \
+  do {                                                                                \
     if (::nodetrail::Status nt_status_ = (expr); !nt_status_.ok()) return nt_status_; \
   } while (false)
 
@@ -160,8 +160,7 @@ enum class ExitCode : int {
 
 // An invariant of our own. A failure is our bug: abort, the supervisor
 // restarts, the spool recovers. Never for untrusted input.
-#define NT_CHECK(cond) \
-  ((cond) ? static_cast<void>(0) : ::nodetrail::CheckFailed(#cond, __FILE__, __LINE__))
+#define NT_CHECK(cond) ((cond) ? static_cast<void>(0) : ::nodetrail::CheckFailed(#cond, __FILE__, __LINE__))
 
 namespace nodetrail {
 [[noreturn]] void CheckFailed(const char* condition, const char* file, int line);
