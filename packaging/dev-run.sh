@@ -189,8 +189,10 @@ ensure_tracefs() {
 
 cli() { "$bin/nodetrail" --config "$run/cli.yaml" "$@"; }
 
-collector_answers() { [[ $(cli status --json 2>/dev/null || true) == *'"trail_dir"'* ]]; }
-agent_answers() { [[ -S $run/agent.sock ]] && [[ $(cli status --json 2>/dev/null || true) == *'"spool_dir"'* ]]; }
+# A key of `status --json` is null while nobody answers for it.
+tells() { [[ $(cli status --json 2>/dev/null || true) =~ \"$1\":[[:space:]]*\"/ ]]; } # KEY
+collector_answers() { tells trail_dir; }
+agent_answers() { [[ -S $run/agent.sock ]] && tells spool_dir; }
 
 # ---- verbs ----------------------------------------------------------------
 
@@ -276,21 +278,21 @@ act_and_show() {
   su nobody -s /bin/sh -c 'cat /etc/shadow' >/dev/null 2>&1 || true
   bash -c "exec 3<>/dev/tcp/127.0.0.1/$port" >/dev/null 2>&1 || true
 
-  local terms="path:$file or (path:/etc/shadow and kind:file.denied) or (kind:net.connect and port:$port)"
-  terms+=" or (kind:process.exec and exe:*/id)"
+  local terms="path:$file or (path:/etc/shadow and kind:file.denied) or (kind:net.connect and rport:$port)"
+  terms+=' or (kind:process.exec and exe:*/id)'
   deadline=$((SECONDS + 15))
   until [[ $(cli query --since "$since" --json "$terms" 2>/dev/null | grep -cE "$(acts_pattern)") -ge 5 ]]; do
     if ((SECONDS >= deadline)); then
-      cli query --since "$since" "$terms" >&2 || true
+      cli query --since "$since" --oldest-first "$terms" >&2 || true
       die "not all acts are in the trail after 15 s; ./dev nodetrail status, and the logs in $run/log"
     fi
     sleep 0.2
   done
-  say "./dev nodetrail query --since $since '$terms'"
-  cli query --since "$since" "$terms"
+  say "./dev nodetrail query --since $since --oldest-first '$terms'"
+  cli query --since "$since" --oldest-first "$terms"
 }
 
-acts_pattern() { echo '"kind":"(file\.create|file\.delete|file\.denied|net\.connect|process\.exec)"'; }
+acts_pattern() { echo '"kind": ?"(file\.create|file\.delete|file\.denied|net\.connect|process\.exec)"'; }
 
 tell_next() {
   say "running; try"
