@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One plausible record of each type: the fuzzer's seeds and the decoder's
+// round-trip tests.
+#ifndef NODETRAIL_TESTS_FAKES_SEED_RECORDS_H_
+#define NODETRAIL_TESTS_FAKES_SEED_RECORDS_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/fakes/record_builder.h"
+
+namespace nodetrail::agent {
+
+inline std::vector<std::pair<std::string, RecordBuilder>> SeedRecords() {
+  const nt_task task = TestTask(4242, 5'000'000'123, 100, 4'000'000'456, "probe");
+  std::vector<std::pair<std::string, RecordBuilder>> out;
+  const auto add = [&](const char* name, RecordBuilder builder) {
+    out.emplace_back(name, builder.Task(task).Time(6'000'000'000).Cpu(1, 77));
+  };
+  nt_exec exec{};
+  exec.exe.flags = NT_FILE_VALID;
+  exec.argc = 2;
+  exec.argv_len = 9;
+  exec.has_old_cred = 1;
+  add("exec",
+      RecordBuilder(NT_EXEC).Body(exec).Path(NT_TAIL_PATH, "/usr/bin/ls").Path(NT_TAIL_CWD, "/").Argv({"ls", "/home"}));
+  add("exec_script", RecordBuilder(NT_EXEC)
+                         .Body(exec)
+                         .Path(NT_TAIL_PATH, "/bin/sh")
+                         .Path(NT_TAIL_CWD, "/home/a")
+                         .Argv({"/bin/sh", "./run"})
+                         .Tail(NT_TAIL_SCRIPT, "./run")
+                         .Path(NT_TAIL_PREV_EXE, "/bin/bash"));
+  nt_fork fork{};
+  fork.child_tgid = fork.child_ns_tgid = 4243;
+  fork.child_ppid = 4242;
+  fork.child_start_boottime_ns = 5'999'000'000;
+  fork.child_parent_start_boottime_ns = 5'000'000'123;
+  add("fork", RecordBuilder(NT_FORK).Body(fork));
+  nt_exit exit{};
+  exit.code = 1U << 8U;
+  add("exit", RecordBuilder(NT_EXIT).Body(exit));
+  nt_cred_change cred{};
+  cred.cause = NT_CAUSE_SETRESUID;
+  cred.nargs = 3;
+  cred.args[0] = 1000;
+  add("cred", RecordBuilder(NT_CRED).Body(cred));
+  nt_file_open open{};
+  open.ret = 3;
+  open.file.flags = NT_FILE_VALID;
+  add("open", RecordBuilder(NT_FILE_OPEN).Body(open).Path(NT_TAIL_PATH, "/tmp/probe").Tail(NT_TAIL_USER_PATH, "probe"));
+  open.ret = -13;
+  open.file.flags = 0;
+  add("denied",
+      RecordBuilder(NT_FILE_DENIED).Body(open).Tail(NT_TAIL_USER_PATH, "../etc/shadow").Path(NT_TAIL_BASE, "/tmp"));
+  const nt_file_names names{};
+  add("delete", RecordBuilder(NT_FILE_DELETE).Body(names).Tail(NT_TAIL_USER_PATH, "/tmp/probe"));
+  add("rename", RecordBuilder(NT_FILE_RENAME)
+                    .Body(names)
+                    .Tail(NT_TAIL_USER_PATH, "a")
+                    .Path(NT_TAIL_BASE, "/tmp/d")
+                    .Tail(NT_TAIL_USER_PATH2, "../b")
+                    .Path(NT_TAIL_BASE2, "/tmp/d"));
+  nt_net net{};
+  net.family = 2;
+  net.protocol = 6;
+  net.remote_port = 443;
+  add("connect", RecordBuilder(NT_NET_CONNECT).Body(net));
+  add("accept", RecordBuilder(NT_NET_ACCEPT).Body(net));
+  net.family = 10;
+  add("close", RecordBuilder(NT_NET_CLOSE).Body(net));
+  nt_cgroup cgroup{};
+  cgroup.id = 188;
+  add("cgroup", RecordBuilder(NT_CGROUP).Body(cgroup).Path(NT_TAIL_CGROUP, "/system.slice/ssh.service"));
+  return out;
+}
+
+}  // namespace nodetrail::agent
+
+#endif  // NODETRAIL_TESTS_FAKES_SEED_RECORDS_H_
