@@ -129,16 +129,18 @@ fuzzed_sources() { # NAME: the files whose coverage counts
   esac
 }
 
+bench_names() {
+  git grep -hoE 'nt_program\(nt_[a-z_]+_bench' -- '*CMakeLists.txt' '*.cmake' | sed -E 's/nt_program\(nt_(.*)_bench/\1/' | sort -u
+}
+
 verb_bench() {
-  case ${1:-} in
-    hooks) need_root bench "$@" ;;
-    trail) ;;
-    *) misuse "bench hooks, or bench trail" ;;
-  esac
-  local name=$1
+  local name=${1:-}
+  { [[ -n $name ]] && grep -qx "$name" <<<"$(bench_names)"; } || misuse "bench NAME; there are: $(bench_names | tr '\n' ' ')"
+  [[ $name != hooks ]] || need_root bench "$@" # it attaches probes
   shift
-  build release-bench "nt_${name}_bench"
-  "build/release-bench/bin/nt_${name}_bench" "$@"
+  build bench "nt_${name}_bench"
+  note "load before: $(cut -d' ' -f1-3 /proc/loadavg) on $(nproc) CPUs; best on a quiet machine"
+  "build/bench/bin/nt_${name}_bench" "$@"
 }
 
 cxx_files() { git ls-files '*.cc' '*.h' | grep -vE '^(bpf|include/nodetrail/abi|tests/workloads)/'; }

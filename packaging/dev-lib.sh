@@ -4,6 +4,9 @@
 # For ./dev and .ci/run: messages, packages, builds. Sourced with $root set.
 # shellcheck disable=SC2154
 
+# git refuses a clone that belongs to another user, as under sudo; this one is meant.
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=$root
+
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 note() { printf '    %s\n' "$*" >&2; }
 die() {
