@@ -186,7 +186,8 @@ static __noinline int connect__enter(struct nt_call *c)
 	struct sock *sk;
 	u32 tid = nt_tid();
 
-	if (!c || !nt_would_admit_act())
+	/* the product's own too: exit counts them */
+	if (!c || (!nt_self_class(nt_tgid()) && !nt_in_scope(nt_tgid())))
 		return 0;
 	sk = (struct sock *)nt_tcp_of_fd(c->a[0]);
 	if (!sk)

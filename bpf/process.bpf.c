@@ -111,39 +111,45 @@ int nt_process__exit(struct nt_call *c)
 /* argv as the kernel laid it out: the strings at mm->arg_start. */
 static __noinline int nt_tail_argv(struct nt_scratch *s, struct nt_exec *body, u64 start, u64 len)
 {
-	u32 want, o;
+	u64 want = len;
+	u32 o;
 
 	if (!s || !body)
 		return -1;
 	body->argv_len = len;
-	want = len > NT_ARGV_MAX ? NT_ARGV_MAX : len;
+	if (want > NT_ARGV_MAX)
+		want = NT_ARGV_MAX;
+	barrier_var(want); /* the verifier has to see the check below on the register that is used */
 	if (len > NT_ARGV_MAX)
 		s->flags |= NT_F_TRUNCATED;
 	nt_tail_begin(s);
 	o = s->len;
-	if (o > NT_RECORD_MAX || want > NT_ARGV_MAX)
+	if (o > NT_RECORD_MAX || want > NT_ARGV_MAX) {
+		nt_tail_drop(s);
 		return -1;
-	/* The kernel has just written these pages; should one be gone, page by
-	 * page up to it. */
+	}
+	/* The kernel has just written these pages; should one be swapped out
+	 * already, page by page up to it. */
 	if (!bpf_probe_read_user(&s->rec[o], want, (const void *)start)) {
 		s->len = o + want;
 	} else {
-		for (int i = 0; i < NT_ARGV_MAX / 4096 + 1; i++) {
-			u64 at = start + (s->len - o);
-			u64 n = 4096 - (at & 4095);
+		u64 got = 0;
 
-			if (at >= start + want)
+		for (int i = 0; i < NT_ARGV_MAX / 4096 + 1; i++) {
+			u64 n = 4096 - ((start + got) & 4095);
+
+			if (got >= want || got > NT_ARGV_MAX - 4096)
 				break;
-			if (n > start + want - at)
-				n = start + want - at;
-			if (s->len > NT_RECORD_MAX || n > 4096 ||
-			    bpf_probe_read_user(&s->rec[s->len & 0xffff & (s->len <= NT_RECORD_MAX ? 0xffff : 0)], n,
-						(const void *)at)) {
-				s->flags |= NT_F_TRUNCATED;
+			if (n > want - got)
+				n = want - got;
+			barrier_var(n);
+			if (n > 4096 || bpf_probe_read_user(&s->rec[o + got], n, (const void *)(start + got)))
 				break;
-			}
-			s->len += n;
+			got += n;
 		}
+		if (got < want)
+			s->flags |= NT_F_TRUNCATED;
+		s->len = o + got;
 	}
 	nt_tail_end(s, NT_TAIL_ARGV);
 	return 0;
@@ -222,11 +228,10 @@ static __always_inline void nt_scale_times(struct nt_exit *body, u64 user, u64 s
 	} else if (!user) {
 		body->system_ns = exact;
 	} else {
-		/* microseconds keep the product of 49 days in 64 bits */
-		u64 share = ((system >> 20) + 1) * (exact >> 10) / ((ticks >> 20) + 1) << 10;
+		/* shifted so that the product stays in 64 bits, up to nine CPU years */
+		u32 shift = ticks < (1ull << 32) ? 2 : ticks < (1ull << 46) ? 16 : 26;
+		u64 share = (system >> shift) * (exact >> shift) / (ticks >> shift) << shift;
 
-		if (ticks < (1ull << 32))
-			share = (system >> 2) * (exact >> 2) / (ticks >> 2) << 2;
 		if (share > exact)
 			share = exact;
 		body->system_ns = share;
