@@ -430,7 +430,7 @@ class Compiler {
     NT_ASSIGN_OR_RETURN(const bool has, get.BindBlob(1, id->agent_id).Step());
     if (!has) return out;
     out.exact = false;
-    out.atoms.push_back({fmt::format("agent = {} AND epoch = {} AND seq = {}", get.Int(0),
+    out.atoms.push_back({fmt::format("agent = {} AND agent <> 0 AND epoch = {} AND seq = {}", get.Int(0),
                                      static_cast<int64_t>(id->epoch), static_cast<int64_t>(id->seq)),
                          "ev_agent"});
     return out;
