@@ -122,7 +122,7 @@ class CommandReader {
           BareName(word) && i + 1 < words_.size() && (Setting(i) || word.find('_') != string_view::npos)
               ? ClassifyName(word)
               : NameKind::kNone;
-      if (kind != NameKind::kNone && Setting(i) && !LooksLikeOption(words_[i + 1].s))
+      if (kind != NameKind::kNone && !maybe_ && Setting(i) && !LooksLikeOption(words_[i + 1].s))
         Add(i + 1, 0, kind, kProgramOption);
       // "password: value" over two words.
       if (word.size() > 1 && word.back() == ':' && i + 1 < words_.size() && depth_ > 0 &&

@@ -169,7 +169,7 @@ bool AllDigits(string_view v) { return std::all_of(v.begin(), v.end(), IsDigit);
 }  // namespace
 
 NameKind ClassifyName(string_view name) {
-  if (name.size() < 2 || name == "PWD" || name == "OLDPWD") return NameKind::kNone;
+  if (name.size() < 2 || name == "OLDPWD") return NameKind::kNone;
   const Words words(name);
   if (words.size() == 0) return NameKind::kNone;
   for (size_t i = 0; i < words.size() && i < 3; ++i) {

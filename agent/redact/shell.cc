@@ -26,6 +26,7 @@ class Splitter {
         ++i_;
       } else if (c == '#' && word_ == nullptr) {
         const size_t end = std::min(s_.find('\n', i_), s_.size());
+        while (i_ < end && (s_[i_] == '#' || s_[i_] == ' ')) ++i_;
         out_->loose.push_back(Part(i_, end));
         i_ = end;
       } else if (c == '|' || c == ';' || c == '&' || c == '(' || c == ')') {

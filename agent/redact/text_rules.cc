@@ -53,7 +53,7 @@ class AssignmentFinder {
     site->separator = i;
     site->value = i + 1;
     size_t j = i;
-    if (s_[i] == ':' && s_.substr(i, 3) == "://") return false;
+    if (s_[i] == ':' && (s_.substr(i, 3) == "://" || s_.substr(i, 2) == "::")) return false;
     if (i > 0 && (s_[i - 1] == ':' || s_[i - 1] == '+') && s_[i] == '=') --j;  // := +=
     if (i > 0 && s_[i] == '=' && (s_[i - 1] == '=' || s_[i - 1] == '!' || s_[i - 1] == '<' || s_[i - 1] == '>')) {
       site->compared = true;
@@ -85,6 +85,7 @@ class AssignmentFinder {
       if (Header(site)) return;
     }
     NameKind kind = ClassifyName(name);
+    if (name == "PWD" && site.value < s_.size() && s_[site.value] == '/') return;  // the shell's directory
     if (s_[site.separator] == '=' && (in_query_ || before == '&') &&
         (before == '?' || before == '&' || before == ';') && kind == NameKind::kNone && IsSecretParameter(name))
       kind = NameKind::kToken;
@@ -101,7 +102,11 @@ class AssignmentFinder {
   void Default(const Site& site, NameKind kind) {
     const size_t begin = site.value + 1;
     const size_t end = std::min(s_.find('}', begin), s_.size());
-    Add(begin, end, kind, kAssignment);
+    // The whole of ${…} is an expansion, its default is not.
+    Text plain = text_;
+    plain.map = nullptr;
+    done_ = end;
+    if (IsSecretValue(plain, begin, end, kind)) findings_->Add(text_, begin, end, kAssignment);
   }
 
   bool Header(const Site& site) {
@@ -162,8 +167,16 @@ class AssignmentFinder {
     if (site.compared) return;
     if (colon) return Colon(site, kind, begin, before);
     if (s_[begin] == '&' || s_[begin] == ';') return;
+    if (site.spaced && IsExpression(begin)) return;
     const size_t end = AtStart(site.name_begin) ? RestEnd(site, begin) : WordEnd(begin, before == '?' || before == '&');
     Add(begin, end, kind, RuleFor(site, before));
+  }
+
+  // A call or an element in code: getpass(), os.environ[…].
+  [[nodiscard]] bool IsExpression(size_t begin) const {
+    size_t end = begin;
+    while (end < s_.size() && (IsAlnum(s_[end]) || s_[end] == '_' || s_[end] == '.')) ++end;
+    return end > begin && end < s_.size() && (s_[end] == '(' || s_[end] == '[');
   }
 
   // The quote that closes the one at `quote`, written with as many backslashes.
@@ -229,7 +242,7 @@ class AssignmentFinder {
     size_t end = begin;
     while (end < s_.size() && s_[end] != '\n') {
       const char c = s_[end];
-      if (!variable && (c == ',' || c == ';' || c == '&') && NextPair(end)) break;
+      if (!variable && (c == ',' || c == ';' || c == '&' || c == ' ') && NextPair(end)) break;
       ++end;
     }
     if (end == s_.size() && end > begin && s_[end - 1] == ';') --end;
@@ -274,7 +287,7 @@ class AssignmentFinder {
   void Sql(size_t i) {
     size_t j = i;
     while (j > 0 && i - j < 4 && (s_[j - 1] == ' ' || s_[j - 1] == '(' || s_[j - 1] == '\\')) --j;
-    if (j == i) return;
+    if (j == i || s_.substr(j, i - j).find_first_of(" (") == string_view::npos) return;
     const size_t end = j;
     while (j > 0 && end - j < 16 && IsAlpha(s_[j - 1])) --j;
     const string_view word = s_.substr(j, end - j);
@@ -335,9 +348,8 @@ void FindUrls(const Text& text, Findings* findings) {
       } else if (at >= 20 && LooksRandom(authority.substr(0, at))) {
         findings->Add(text, begin, begin + at, kUrlPassword);
       }
-    } else if (text.cut && end == s.size() && slash == authority.size() && colon != string_view::npos &&
-               authority[0] != '[') {
-      const string_view port = authority.substr(colon + 1);
+    } else if (text.cut && end == s.size() && colon != string_view::npos && authority[0] != '[') {
+      const string_view port = authority.substr(colon + 1, slash - colon - 1);
       const bool is_port = port.size() <= 5 && std::all_of(port.begin(), port.end(), IsDigit);
       if (!is_port) findings->Add(text, begin + colon + 1, end, kUrlPassword);
     } else if (text.cut && end == s.size() && slash == authority.size() && authority.size() >= 8 &&

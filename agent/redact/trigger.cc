@@ -19,10 +19,14 @@ Triggers::Triggers() {
   }
   Insert({"://", kUrl, 0});
   for (const std::string_view program :
-       {"mysql",  "maria",   "curl",     "redis",  "mongo",      "ldap",      "smb",     "openssl",
-        "7z",     "rar ",    "zip ",     "docker", "podman",     "useradd",   "usermod", "lftp",
-        "sqlcmd", "sqlplus", "ipmitool", "snmp",   "ssh-keygen", "mosquitto", "twine",   "rabbitmq",
-        "vault",  "kubectl", "expect",   "send ",  "chpasswd",   "login",     "aws ",    "az "}) {
+       {"mysql",  "maria",    "curl",       "redis",      "mongo",      "ldap",      "smb",      "openssl",
+        "7z",     "rar ",     "zip ",       "docker",     "podman",     "useradd",   "usermod",  "lftp",
+        "sqlcmd", "sqlplus",  "ipmitool",   "snmp",       "ssh-keygen", "mosquitto", "twine",    "rabbitmq",
+        "vault",  "kubectl",  "expect",     "send ",      "chpasswd",   "login",     "aws ",     "az ",
+        "sudo",   "kinit",    "cryptsetup", "bcp",        "tsql",       "beeline",   "cqlsh",    "cypher-shell",
+        "winexe", "rdesktop", "xfreerdp",   "evil-winrm", "swaks",      "qpdf",      "pkcs11",   "op ",
+        "helm",   "oras",     "crane",      "skopeo",     "buildah",    "nerdctl",   "mydumper", "keydb",
+        "valkey", "wpa_",     "net rpc",    "expdp",      "impdp"}) {
     if (program.size() >= 3) Insert({program, kProgram, 0});
   }
   Insert({"7z ", kProgram, 0});
