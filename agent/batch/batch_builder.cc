@@ -19,7 +19,7 @@ constexpr size_t kFrame = 64;  // of the fields that are no lists
 void BatchBuilder::SetHost(std::string host) {
   host_ = std::move(host);
   host_sha256_ = trail::Sha256Of(host_);
-  host_due_ = true;
+  host_due_ = !host_.empty();
 }
 
 WireWriter* BatchBuilder::BeginEvent() {

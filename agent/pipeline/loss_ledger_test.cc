@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/pipeline/loss_ledger.h"
+
+#include <gtest/gtest.h>
+
+#include "agent/pipeline/hook_table.h"
+
+namespace nodetrail::agent {
+namespace {
+
+SourceCounters Counters(uint64_t cpu_seq, uint64_t lost_open) {
+  SourceCounters counters;
+  counters.cpus.resize(1);
+  counters.cpus[0].cpu_seq = cpu_seq;
+  counters.cpus[0].lost_ring[NT_FILE_OPEN] = lost_open;
+  return counters;
+}
+
+TEST(LossLedger, HolesThatExplainTheCountGiveTheExactPlace) {
+  LossLedger ledger;
+  std::vector<Loss> out;
+  EXPECT_FALSE(ledger.See(0, 1, 100));
+  EXPECT_TRUE(ledger.See(0, 5, 200));  // 2, 3, 4 are missing
+  EXPECT_FALSE(ledger.See(0, 6, 300));
+  ledger.Settle(Counters(20, 3), 1000, &out);
+  ASSERT_EQ(out.size(), 1U);
+  EXPECT_EQ(out[0].count, 3U);
+  EXPECT_EQ(out[0].seq_from, 2U);
+  EXPECT_EQ(out[0].seq_to, 4U);
+  EXPECT_EQ(out[0].from_boot_ns, 100U);
+  EXPECT_EQ(out[0].to_boot_ns, 200U);
+}
+
+TEST(LossLedger, OtherwiseThePlaceIsAsWideAsItMustBe) {
+  LossLedger ledger;
+  std::vector<Loss> out;
+  ledger.See(0, 1, 100);
+  ledger.Settle(Counters(4, 0), 500, &out);
+  EXPECT_TRUE(out.empty());
+  ledger.See(0, 2, 510);
+  ledger.Settle(Counters(9, 2), 1000, &out);  // the holes are not seen yet
+  ASSERT_EQ(out.size(), 1U);
+  EXPECT_EQ(out[0].count, 2U);
+  EXPECT_EQ(out[0].seq_from, 5U);
+  EXPECT_EQ(out[0].seq_to, 9U);
+  EXPECT_EQ(out[0].from_boot_ns, 500U);
+  EXPECT_EQ(out[0].to_boot_ns, 1000U);
+}
+
+TEST(LossLedger, CountsAddUpWhateverTheOrder) {
+  LossLedger ledger;
+  uint64_t total = 0;
+  for (uint64_t step = 1; step <= 100; ++step) {
+    std::vector<Loss> out;
+    if (step % 3 == 0) ledger.See(0, step * 10, step * 1000);
+    ledger.Settle(Counters(step * 10, step * step), step * 1000, &out);
+    for (const Loss& loss : out) {
+      total += loss.count;
+      EXPECT_LE(loss.seq_from, loss.seq_to);
+    }
+  }
+  EXPECT_EQ(total, 100U * 100U);
+}
+
+TEST(LossLedger, MapAndProbeLossesAreTheirOwnStages) {
+  LossLedger ledger;
+  std::vector<Loss> out;
+  SourceCounters counters = Counters(0, 0);
+  counters.cpus[0].lost_map[NT_NET_CLOSE] = 4;
+  counters.skipped_probes = 2;
+  ledger.Settle(counters, 10, &out);
+  ASSERT_EQ(out.size(), 2U);
+  EXPECT_EQ(out[0].stage, "map");
+  EXPECT_EQ(out[0].count, 4U);
+  EXPECT_EQ(out[1].stage, "probe");
+  EXPECT_EQ(out[1].count, 2U);
+  EXPECT_FALSE(ledger.See(1'000'000, 5, 1));  // no such CPU: not believed
+}
+
+TEST(HookTable, TheHookThatSawIt) {
+  const auto hook = [](const char* name, HookState state, std::vector<std::string> kinds) {
+    return HookCoverage{name, "tracepoint", "file", state, "", std::move(kinds)};
+  };
+  HookTable table({
+      hook("tp_btf/sched_process_exec", HookState::kAttached, {"process.exec", "cred.change"}),
+      hook("tracepoint/syscalls/sys_enter_execve", HookState::kAttached, {"process.exec", "cred.change"}),
+      hook("tracepoint/syscalls/sys_exit_execve", HookState::kAttached, {"process.exec", "cred.change"}),
+      hook("tracepoint/syscalls/sys_exit_openat", HookState::kAttached, {"file.open"}),
+      hook("tracepoint/syscalls/sys_exit_open", HookState::kAbsent, {"file.open"}),
+      hook("tracepoint/syscalls/sys_exit_setuid", HookState::kAttached, {"cred.change"}),
+      hook("tracepoint/syscalls/sys_exit_accept", HookState::kAttached, {"net.accept"}),
+      hook("tracepoint/syscalls/sys_exit_accept4", HookState::kAttached, {"net.accept"}),
+  });
+  EXPECT_EQ(table.Find(event::v1::KIND_PROCESS_EXEC, ""), "tp_btf/sched_process_exec");
+  EXPECT_EQ(table.Find(event::v1::KIND_CRED_CHANGE, ""), "tp_btf/sched_process_exec");
+  EXPECT_EQ(table.Find(event::v1::KIND_CRED_CHANGE, CredCauseSyscall(NT_CAUSE_SETUID)),
+            "tracepoint/syscalls/sys_exit_setuid");
+  EXPECT_EQ(table.Find(event::v1::KIND_FILE_OPEN, "openat"), "tracepoint/syscalls/sys_exit_openat");
+  EXPECT_EQ(table.Find(event::v1::KIND_FILE_OPEN, "open"), "");  // not attached
+  EXPECT_EQ(table.Find(event::v1::KIND_NET_ACCEPT, ""), "tracepoint/syscalls/sys_exit_accept*");
+  HookTable fallback({hook("tp_btf/sys_exit", HookState::kFallback, {"file.open"})});
+  EXPECT_EQ(fallback.Find(event::v1::KIND_FILE_OPEN, "openat"), "tp_btf/sys_exit");
+}
+
+}  // namespace
+}  // namespace nodetrail::agent
