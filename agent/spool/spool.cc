@@ -24,6 +24,7 @@ namespace {
 // Every segment keeps this much for acknowledgements, so that a full disk can
 // always be emptied.
 constexpr uint64_t kAckReserve = 4096;
+constexpr uint64_t kReserveBytes = 64 * 1024;
 
 std::pair<uint64_t, uint64_t> Key(const Spool::Position& p) { return {p.epoch, p.seq}; }
 
@@ -101,8 +102,26 @@ struct Spool::Impl {
 
   // A new segment with room for a record of `record` bytes, whose head record
   // is durable.
-  Status StartSegment(uint64_t record, bool may_pass_limit) {
-    Retire(false);
+  Status StartSegment(uint64_t record, bool for_ack) {
+    Status status = CreateSegment(record, options.segment_bytes, for_ack);
+    if (!for_ack || status.code() != Code::kResourceExhausted) return status;
+    // The disk is full, and only an acknowledgement can empty it: a small
+    // segment, in the room that the reserve file kept.
+    ops->Unlink(ReservePath());
+    return CreateSegment(record, 0, for_ack);
+  }
+
+  std::string ReservePath() const { return options.dir + "/reserve"; }
+
+  // Best effort: on a disk that is full already there is none.
+  void KeepReserve() {
+    const int fd = ops->Open(ReservePath(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    if (fd < 0) return;
+    if (ops->Fallocate(fd, kReserveBytes) != 0) ops->Unlink(ReservePath());
+    ops->Close(fd);
+  }
+
+  Status CreateSegment(uint64_t record, uint64_t wanted, bool may_pass_limit) {
     SpoolHead now;
     {
       const std::lock_guard guard(mu);
@@ -111,7 +130,7 @@ struct Spool::Impl {
     SpoolSegmentHeader header;
     trail::RandomBytes(header.salt);
     const uint64_t overhead = kSpoolHeaderBytes + RecordBytes(EncodeHeadPayload(now).size()) + kAckReserve;
-    const uint64_t size = std::max(options.segment_bytes, overhead + record);
+    const uint64_t size = std::max(wanted, overhead + record);
     if (!may_pass_limit && DiskBytes() + size > options.max_bytes) {
       return ResourceExhausted(fmt::format("spool: {} is full: {} bytes wait for the collector, spool.max_bytes is {}",
                                            options.dir, DiskBytes(), options.max_bytes));
@@ -142,6 +161,8 @@ struct Spool::Impl {
       ops->Unlink(path);  // nothing in it counts
       return WriteError(error, fmt::format("start {}", path));
     }
+    // Only now: until there is another, the old one still takes acks.
+    Retire(false);
     const std::lock_guard guard(mu);
     SegmentInfo info;
     info.first_lsn = next_lsn;
@@ -263,8 +284,10 @@ struct Spool::Impl {
     Cursor after;
     uint64_t wall_ns = 0;
   };
-  // The next batch from `cursor` on, without waiting. mu is not held.
-  std::optional<Found> ReadFrom(Cursor cursor) {
+  // The next batch from `*at` on, without waiting. Without one, `*at` is moved
+  // behind what is no batch. mu is not held.
+  std::optional<Found> ReadFrom(Cursor* at) {
+    Cursor& cursor = *at;
     while (true) {
       SegmentInfo segment;
       uint64_t before_lsn = UINT64_MAX;
@@ -330,7 +353,8 @@ struct Spool::Impl {
         cursor = read;
         seen = counters.appended;
       }
-      if (auto found = ReadFrom(cursor)) {
+      const auto found = ReadFrom(&cursor);
+      if (found) {
         const std::lock_guard guard(mu);
         read = found->after;
         in_flight.push_back({{found->batch.epoch, found->batch.seq},
@@ -338,9 +362,10 @@ struct Spool::Impl {
                              found->after,
                              found->batch.leaf.size() + found->batch.body.size(),
                              found->wall_ns});
-        return std::move(found->batch);
+        return found->batch;
       }
       std::unique_lock guard(mu);
+      read = cursor;
       // What lies after the cursor may be acknowledgements only, which are no
       // batches: wait for an append, not for bytes.
       if (stopped || !changed.wait_until(guard, deadline, [&] { return stopped || counters.appended != seen; })) {
@@ -388,8 +413,7 @@ struct Spool::Impl {
       cursor = acked;
     }
     std::deque<InFlight> passed;
-    while (auto found = ReadFrom(cursor)) {
-      cursor = found->after;
+    while (auto found = ReadFrom(&cursor)) {
       const Position at{found->batch.epoch, found->batch.seq};
       if (Key(at) > Key(position)) return AckResult::kNotFound;
       // Only what the acknowledgement sums up is kept of each.
@@ -427,10 +451,14 @@ struct Spool::Impl {
       const std::lock_guard guard(mu);
       ack = head.ack;
     }
-    NT_RETURN_IF_ERROR(Write(SpoolRecordType::kAck, EncodeAckPayload(ack), false, 0, [](SegmentInfo*) {}));
     // A lost ack record only means sending again. A lost ack record whose
     // batches are deleted would be a hole: so sync before the first unlink.
-    if (Deletable() == nullptr) return OkStatus();
+    const std::string payload = EncodeAckPayload(ack);
+    const bool deletable = Deletable() != nullptr;
+    // The reserve is for acks that free a segment.
+    if (!deletable && !HasRoom(RecordBytes(payload.size()) + kAckReserve)) return OkStatus();
+    NT_RETURN_IF_ERROR(Write(SpoolRecordType::kAck, payload, false, 0, [](SegmentInfo*) {}));
+    if (!deletable) return OkStatus();
     if (const int error = ops->Fdatasync(active_fd); error != 0) {
       {
         const std::lock_guard guard(mu);
@@ -439,6 +467,7 @@ struct Spool::Impl {
       }
       NT_RETURN_IF_ERROR(StartSegment(0, true));  // its head record holds the ack, and is durable
     }
+    NT_CHECK(active_fd >= 0);  // the one that holds the ack is never deleted
     while (const SegmentInfo* segment = Deletable()) {
       const std::string path = segment->path;
       const int error = ops->Unlink(path);
@@ -449,10 +478,16 @@ struct Spool::Impl {
     return OkStatus();
   }
 
+  // Can the active segment take that many more bytes?
+  bool HasRoom(uint64_t bytes) const {
+    const std::lock_guard guard(mu);
+    return active_fd >= 0 && segments.back().used + bytes <= capacity;
+  }
+
   // The oldest segment, if it is wholly acknowledged and not the active one.
   const SegmentInfo* Deletable() const {
     const std::lock_guard guard(mu);
-    if (segments.size() < 2 || active_fd < 0) return nullptr;
+    if (segments.size() < (active_fd < 0 ? 1U : 2U)) return nullptr;
     const SegmentInfo& front = segments.front();
     const Position ack{head.ack.epoch, head.ack.seq};
     if (front.batches > 0 && (!head.ack.known || Key(front.last_batch) > Key(ack))) return nullptr;
@@ -473,7 +508,7 @@ struct Spool::Impl {
       }
       cursor = acked;
     }
-    const auto found = ReadFrom(cursor);
+    const auto found = ReadFrom(&cursor);
     const std::lock_guard guard(mu);
     if (found) oldest_wall_ns = found->wall_ns;
   }
@@ -494,7 +529,8 @@ struct Spool::Impl {
         pending_bytes -= segment.batch_bytes;
         acked.segment = segment.first_lsn + 1;  // Settle finds the next one
       }
-      while (auto found = ReadFrom(acked)) {
+      Cursor cursor = acked;
+      while (auto found = ReadFrom(&cursor)) {
         if (Key({found->batch.epoch, found->batch.seq}) > Key(target)) break;
         acked = found->after;
         --pending;
@@ -530,6 +566,7 @@ Result<std::unique_ptr<Spool>> Spool::Open(const SpoolOptions& options) {
   impl->head = std::move(recovered.head);
   impl->next_lsn = recovered.next_lsn;
   impl->PlaceCursors();
+  impl->KeepReserve();
   impl->recovery = std::move(recovered.report);
   impl->recovery.batches_pending = impl->pending;
   return std::unique_ptr<Spool>(new Spool(std::move(impl)));
@@ -599,7 +636,7 @@ std::optional<Spool::Position> Spool::oldest_pending() const {
     if (!impl_->in_flight.empty()) return impl_->in_flight.front().position;
     cursor = impl_->acked;
   }
-  const auto found = impl_->ReadFrom(cursor);
+  const auto found = impl_->ReadFrom(&cursor);
   if (!found) return std::nullopt;
   return Position{found->batch.epoch, found->batch.seq};
 }
