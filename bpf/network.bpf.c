@@ -367,6 +367,7 @@ static __noinline int nt_syn_sent(u64 key, u64 cookie)
 static __noinline int nt_closing(struct nt_sock *e)
 {
 	struct nt_scratch *s;
+	struct nt_task *t;
 
 	if (!e || e->cls || bpf_get_current_task_btf()->flags & PF_KTHREAD)
 		return 0; /* a kernel thread putting a file off for someone */
@@ -376,7 +377,18 @@ static __noinline int nt_closing(struct nt_sock *e)
 	nt_header_of(s)->ktime_boot_ns = bpf_ktime_get_boot_ns();
 	nt_fill_task(nt_task_of(s));
 	nt_announce_cgroups(s);
-	e->owner = *nt_task_of(s);
+	t = nt_task_of(s);
+	/* Files of a dying task are put after it left its namespaces. A process
+	 * doesn't change them on the way out: what it had before is still true. */
+	if (!bpf_get_current_task_btf()->nsproxy && t->tgid == e->owner.tgid &&
+	    t->start_boottime_ns == e->owner.start_boottime_ns) {
+		t->mnt_ns = e->owner.mnt_ns;
+		t->net_ns = e->owner.net_ns;
+		t->ipc_ns = e->owner.ipc_ns;
+		t->uts_ns = e->owner.uts_ns;
+		t->cgroup_ns = e->owner.cgroup_ns;
+	}
+	e->owner = *t;
 	nt_release(s);
 	return 0;
 }

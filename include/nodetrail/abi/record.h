@@ -113,7 +113,7 @@ struct nt_task {
 	nt_u64 cgroup_v2_id;             /* kernfs id in the default hierarchy */
 	nt_u64 cgroup_v1_id;             /* of the v1 hierarchy that says more, 0 none */
 	nt_u32 cgroup_v1_hierarchy;      /* hierarchy id of cgroup_v1_id */
-	nt_u32 pid_ns, mnt_ns, net_ns, ipc_ns, uts_ns, cgroup_ns; /* inode numbers */
+	nt_u32 pid_ns, mnt_ns, net_ns, ipc_ns, uts_ns, cgroup_ns; /* inode numbers; all but pid_ns 0: not known, the task left them dying */
 	nt_u32 pad;
 	char comm[NT_COMM_LEN];
 };
