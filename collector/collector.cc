@@ -38,7 +38,7 @@ constexpr size_t kMaxCaBytes = 1U << 20;
 constexpr size_t kGrpcMemory = 512U << 20;
 // Query is answered on threads of gRPC's; tails and searches hold one each.
 constexpr int kGrpcThreads = 256;
-constexpr unsigned kCertificateRefreshSeconds = 10;
+constexpr unsigned kCertificateRefreshSeconds = 2;
 
 struct HostPort {
   std::string host;

@@ -4,5 +4,8 @@ nt_library(nt_collector SRCS collector.cc
 nt_program(nodetrail-collector SRCS main.cc DEPS nt_collector CLI11::CLI11)
 
 nt_test(nt_collector_test
-  SRCS ingest/ingest_test.cc ../agent/ship/shipper_test.cc
+  SRCS collector_test.cc main_test.cc ingest/ingest_test.cc store/quarantine_test.cc ../agent/ship/shipper_test.cc
   DEPS nt_collector nt_ship nt_spool nt_seal nt_trail)
+if(NODETRAIL_TESTS)
+  add_dependencies(nt_collector_test nodetrail-collector)
+endif()
