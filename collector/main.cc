@@ -28,7 +28,8 @@ using nodetrail::ExitCode;
 using std::chrono::milliseconds;
 using Steady = std::chrono::steady_clock;
 
-constexpr milliseconds kStopTimeout{8000};
+// A peer that is gone without a word holds its connection until then.
+constexpr milliseconds kStopTimeout{4000};
 constexpr milliseconds kStatusInterval{5000};
 
 int Exit(ExitCode code) { return static_cast<int>(code); }

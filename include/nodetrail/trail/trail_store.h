@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -67,6 +68,7 @@ class TrailWriter {
  private:
   TrailWriter() = default;
   Status StartSegment();
+  Status PutBodyFiles(std::span<const std::pair<Hash, std::string_view>> bodies, std::set<std::string>* dirs);
 
   std::string dir_;
   Options options_;
