@@ -175,6 +175,10 @@ class CommandReader {
     if (program_ != nullptr) {
       if (Listed(program_->names, name)) return Add(i + 1, 0, NameKind::kPassword, kProgramOption), i + 1;
       if (Listed(program_->user_names, name)) return AddUser(i + 1, 0), i + 1;
+      if (Is(kCookies) && (name == "b" || name == "cookie")) {
+        if (words_[i + 1].s.find('=') != string_view::npos) Add(i + 1, 0, NameKind::kPassword, kProgramOption);
+        return i + 1;
+      }
       if (Is(kOpenssl)) {
         if (name == "k" || name == "K" || name == "hmac")
           return Add(i + 1, 0, NameKind::kPassword, kProgramOption), i + 1;
@@ -189,7 +193,7 @@ class CommandReader {
     const string_view next = words_[i + 1].s;
     if (LooksLikeOption(next)) return i;
     if (IsSwitch(name) && !LooksRandom(next)) return i;
-    if (maybe_ && !std::any_of(next.begin(), next.end(), [](char c) { return !IsLower(c); })) return i;
+    if (maybe_ && std::all_of(next.begin(), next.end(), IsAlpha)) return i;
     Add(i + 1, 0, kind, kOption);
     return i + 1;
   }
@@ -302,7 +306,10 @@ class CommandReader {
         if (equals != string_view::npos && words_[i].s[0] != '-') Add(i, equals + 1, NameKind::kToken, kProgramOption);
       }
     }
-    if (Is(kVaultPut) && n >= 3 && words_[n - 2].s == "login") Add(n - 1, 0, NameKind::kToken, kProgramOption);
+    if (Is(kUnlock) && n >= 3) {
+      const string_view verb = words_[n - 2].s;
+      if (verb == "login" || verb == "unlock" || verb == "unseal") Add(n - 1, 0, NameKind::kToken, kProgramOption);
+    }
     if (Is(kSlashUser)) {
       for (size_t i = 1; i < n; ++i) {
         const string_view word = words_[i].s;

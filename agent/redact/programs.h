@@ -30,6 +30,8 @@ enum Trait : uint32_t {
   kSlashUser = 32768,      // user/password@db
   kQuiet = 65536,          // prints or searches texts: they are no scripts
   kSlashOptions = 131072,  // /p:value
+  kCookies = 262144,       // -b name=value
+  kUnlock = 524288,        // unlock SECRET, unseal SECRET, login SECRET
 };
 
 struct Program {

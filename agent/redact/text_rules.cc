@@ -85,6 +85,8 @@ class AssignmentFinder {
       if (Header(site)) return;
     }
     NameKind kind = ClassifyName(name);
+    if (kind == NameKind::kNone && name == "value") kind = attribute_;  // key="DbPassword" value="X"
+    if (name == "key" || name == "name") Attribute(site);
     if (name == "PWD" && site.value < s_.size() && s_[site.value] == '/') return;  // the shell's directory
     if (s_[site.separator] == '=' && (in_query_ || before == '&') &&
         (before == '?' || before == '&' || before == ';') && kind == NameKind::kNone && IsSecretParameter(name))
@@ -96,6 +98,14 @@ class AssignmentFinder {
     }
     if (s_[site.separator] == ':' && before == '$') return;
     Value(site, kind, before);
+  }
+
+  // name="password" before a value="…".
+  void Attribute(const Site& site) {
+    attribute_ = NameKind::kNone;
+    if (site.value >= s_.size() || !IsQuote(s_[site.value])) return;
+    const size_t end = std::min(s_.find(s_[site.value], site.value + 1), s_.size());
+    if (end - site.value <= kMaxName) attribute_ = ClassifyName(s_.substr(site.value + 1, end - site.value - 1));
   }
 
   // ${NAME:-value}
@@ -275,8 +285,15 @@ class AssignmentFinder {
   // <password>value</password>
   void Element(size_t i) {
     size_t j = i;
-    while (j > 0 && i - j < kMaxName && IsNameChar(s_[j - 1])) --j;
-    if (j == i || j == 0 || (s_[j - 1] != '<' && s_[j - 1] != ':')) return;
+    if (j > 0 && IsQuote(s_[j - 1])) --j;  // <x name="password">value</x>
+    const size_t name_end = j;
+    while (j > 0 && name_end - j < kMaxName && IsNameChar(s_[j - 1])) --j;
+    if (name_end != i && j > 0 && IsQuote(s_[j - 1])) {
+      const NameKind attribute = ClassifyName(s_.substr(j, name_end - j));
+      if (attribute != NameKind::kNone) Add(i + 1, std::min(s_.find('<', i + 1), s_.size()), attribute, kStructured);
+      return;
+    }
+    if (j == name_end || j == 0 || (s_[j - 1] != '<' && s_[j - 1] != ':')) return;
     const NameKind kind = ClassifyName(s_.substr(j, i - j));
     if (kind == NameKind::kNone) return;
     const size_t end = std::min(s_.find('<', i + 1), s_.size());
@@ -308,6 +325,7 @@ class AssignmentFinder {
   string_view s_;
   Findings* findings_;
   size_t done_ = 0;
+  NameKind attribute_ = NameKind::kNone;
   size_t dashes_ = 0;  // the text begins with so many
   bool in_query_ = false;
 };
