@@ -108,6 +108,14 @@ BatchContent BatchBuilder::Take(trail::v1::BatchType type, uint64_t next_seq, ui
   out.last_boot_ns = event_count_ != 0 ? last_boot_ns_ : now_boot_ns;
   out.first_wall_ns = event_count_ != 0 ? first_wall_ns_ : now_wall_ns;
   out.last_wall_ns = event_count_ != 0 ? last_wall_ns_ : now_wall_ns;
+  // A record may be a little older than an event of the agent's that came
+  // before it. The end of a batch is not: to a verifier that would be a clock
+  // that was set back.
+  if (out.last_boot_ns < closed_boot_ns_) {
+    out.last_wall_ns += closed_boot_ns_ - out.last_boot_ns;
+    out.last_boot_ns = closed_boot_ns_;
+  }
+  closed_boot_ns_ = out.last_boot_ns;
 
   processes_.Clear();
   events_.Clear();

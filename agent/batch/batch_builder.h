@@ -64,6 +64,7 @@ class BatchBuilder {
   uint64_t first_boot_ns_ = 0, last_boot_ns_ = 0;
   uint64_t first_wall_ns_ = 0, last_wall_ns_ = 0;
   uint64_t critical_boot_ns_ = 0;
+  uint64_t closed_boot_ns_ = 0;  // last_boot_ns of the batch before
 };
 
 }  // namespace nodetrail::agent

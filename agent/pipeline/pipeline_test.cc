@@ -521,6 +521,27 @@ TEST_F(PipelineTest, ABadRedactionRuleIsNamed) {
   EXPECT_NE(std::string(made.status().message()).find("mine"), std::string::npos);
 }
 
+TEST_F(PipelineTest, TheEndOfABatchNeverGoesBack) {
+  Start();
+  TickAndFlush();
+  const nt_task task = Spawn(200, "/bin/cat", {"cat"});
+  TickAndFlush();
+  clock.Advance(40'000'000'000);
+  ASSERT_TRUE(pipeline->Tick().ok());  // a heartbeat, now
+  source.Push(Open(task, "/tmp/a", true).Time(clock.boot_ns - 2'000'000));
+  TickAndFlush();
+  Stop();
+  for (size_t i = 0; i < sink.batches.size(); ++i) {
+    const BatchContent& content = sink.batches[i].content;
+    EXPECT_LE(content.first_boot_ns, content.last_boot_ns);
+    if (i > 0) {
+      EXPECT_GE(content.last_boot_ns, sink.batches[i - 1].content.last_boot_ns);
+      EXPECT_GE(content.last_wall_ns, sink.batches[i - 1].content.last_wall_ns);
+    }
+  }
+  EXPECT_EQ(sink.Events(event::v1::KIND_FILE_CREATE)[0].t_wall_ns() + 2'000'000 + 300'000'000, clock.wall_ns);
+}
+
 TEST_F(PipelineTest, WallTimeFollowsTheClock) {
   Start();
   const nt_task task = Spawn(200, "/bin/cat", {"cat"});
