@@ -115,6 +115,10 @@ class CommandReader {
         return i;
       }
     }
+    if (Is(kNamedWords) && i + 1 < words_.size() && Listed(program_->names, word)) {
+      Add(i + 1, 0, NameKind::kPassword, kProgramOption);
+      return i + 1;
+    }
     if (HasSpace(word)) Script(i, Is(kRemote));
     // config set NAME VALUE
     if ((words_[i].families & kWord) != 0 || depth_ > 0) {
@@ -215,11 +219,12 @@ class CommandReader {
       return i;
     }
     if (Is(kExpectScript) && name == "c" && i + 1 < words_.size()) return Expect(i + 1), i + 1;
+    if (Is(kArchiveHeader) && name.substr(0, 2) == "hp") return Add(i, 3, NameKind::kPassword, kProgramOption), i;
     if (Is(kHtpasswd) && Contains(name, 'b') && std::all_of(name.begin(), name.end(), IsAlpha)) {
       Add(words_.size() - 1, 0, NameKind::kPassword, kProgramOption);
       return i;
     }
-    if (Is(kLoginOnly) && !MentionsLogin()) return kNotMine;
+    if (Is(kLoginOnly) && !MentionsLogin() && !(Is(kWithUser) && Mentions("-u"))) return kNotMine;
     // curl's -sSu, where the letters before take no value.
     size_t at = 0;
     while (at + 1 < name.size() && !program_->user.empty() && Contains("sSfLkvgiINqGjJnOa#0123846", name[at])) ++at;

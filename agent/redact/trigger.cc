@@ -26,7 +26,7 @@ Triggers::Triggers() {
         "sudo",   "kinit",    "cryptsetup", "bcp",        "tsql",       "beeline",   "cqlsh",    "cypher-shell",
         "winexe", "rdesktop", "xfreerdp",   "evil-winrm", "swaks",      "qpdf",      "pkcs11",   "op ",
         "helm",   "oras",     "crane",      "skopeo",     "buildah",    "nerdctl",   "mydumper", "keydb",
-        "valkey", "wpa_",     "net rpc",    "expdp",      "impdp"}) {
+        "valkey", "wpa_",     "pdftk",      "nmcli",      "net rpc",    "expdp",     "impdp"}) {
     if (program.size() >= 3) Insert({program, kProgram, 0});
   }
   Insert({"7z ", kProgram, 0});
