@@ -258,7 +258,8 @@ KernelReport ProbeKernel() {
   // Functions made for tests, which nothing calls in operation.
   report.fentry = ProbeTracing("bpf_fentry_test1", BPF_TRACE_FENTRY, BPF_PROG_TYPE_TRACING);
   ReadSecurity(&report);
-  report.lsm = ProbeTracing("bpf_lsm_syslog", BPF_LSM_MAC, BPF_PROG_TYPE_LSM);
+  // libbpf adds "bpf_lsm_" to the name.
+  report.lsm = ProbeTracing("syslog", BPF_LSM_MAC, BPF_PROG_TYPE_LSM);
   bool listed = false;
   for (const std::string& lsm : report.lsms) listed = listed || lsm == "bpf";
   if (report.lsm.granted && !listed && !report.lsms.empty()) {
