@@ -202,6 +202,11 @@ verb_up() {
   while (($#)); do
     case $1 in
       --all-host) scope=host ;;
+      --scope)
+        scope=${2:-}
+        [[ $scope =~ ^[0-9]+$ && -d /proc/$scope ]] || misuse "--scope needs the pid of a live process"
+        shift
+        ;;
       *) misuse "up: unknown option $1" ;;
     esac
     shift
