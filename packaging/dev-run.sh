@@ -275,8 +275,8 @@ tell_scope() { # SCOPE
 # A few real acts, and what the trail says about them.
 act_and_show() {
   local since file=/tmp/nt-hello-$$ port=9 deadline
-  since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
   while port_in_use "$port"; do ((port++)); done
+  since=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ) # after the search for a closed port, which is an act as well
   say "acting: make and delete a file, become nobody, read /etc/shadow as nobody, connect to a closed port"
   sh -c "echo hello >$file && rm $file"
   su nobody -s /bin/sh -c id >/dev/null 2>&1 || true
