@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "nodetrail/trail/body.h"
@@ -102,8 +103,14 @@ Result<std::shared_ptr<const OpenBatch>> BatchStore::Load(const LeafInfo& leaf) 
   const auto out = std::make_shared<OpenBatch>();
   if (!leaf.has_body) return std::shared_ptr<const OpenBatch>(out);
   const std::string path = fmt::format("{}/{}", trail_dir_, trail::BodyPath(leaf.body_sha256));
+  struct stat st {};
+  if (::stat(path.c_str(), &st) != 0) return ErrnoStatus(errno, path);
+  if (!S_ISREG(st.st_mode) || static_cast<uint64_t>(st.st_size) != leaf.stored_len ||
+      leaf.stored_len > trail::kMaxBodyBytes) {
+    return DataLoss(fmt::format("{}: {} bytes, leaf {} says {}", path, st.st_size, leaf.log_index, leaf.stored_len));
+  }
   NT_ASSIGN_OR_RETURN(const auto stored, ReadFile(path, trail::kMaxBodyBytes));
-  if (stored.size() != leaf.stored_len || trail::Sha256Of(stored) != leaf.body_sha256) {
+  if (trail::Sha256Of(stored) != leaf.body_sha256) {
     return DataLoss(fmt::format("{}: not the bytes that leaf {} names", path, leaf.log_index));
   }
   auto raw = trail::DecompressBody(stored, leaf.raw_len);

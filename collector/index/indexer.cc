@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <stop_token>
 #include <thread>
 #include <utility>
@@ -34,20 +35,26 @@ constexpr uint64_t kGroupLeaves = 256;
 constexpr auto kGroupTime = milliseconds(200);
 constexpr size_t kMaxPartitionsOpen = 8;
 constexpr uint64_t kSweepLeaves = 1024;
+// An agent that lies about the time can't make files without end: past this,
+// new spans share the partition of odd times.
+constexpr size_t kMaxPartitions = 4096;
 
 constexpr auto kTick = milliseconds(1000);  // checks that the index is still there, retries after trouble
 constexpr auto kProgressEvery = std::chrono::seconds(5);
 constexpr size_t kBodyCacheBytes = 64U << 20;
 constexpr size_t kMaxLagMarks = 4096;
+constexpr int kBodyRetries = 5;  // a tick apart
 
-// Removes what the index is made of; leaves alone what it does not know.
-Status RemoveIndexFiles(const std::string& dir) {
+// Removes what the index is made of (or its partitions only); leaves alone what
+// it does not know.
+Status RemoveIndexFiles(const std::string& dir, bool keep_catalog) {
   DIR* handle = ::opendir(dir.c_str());
   if (handle == nullptr) return errno == ENOENT ? OkStatus() : ErrnoStatus(errno, fmt::format("index: open {}", dir));
   Status out;
   while (const dirent* entry = ::readdir(handle)) {
     const std::string_view name = entry->d_name;
     if (!name.ends_with(".db") && !name.ends_with(".db-wal") && !name.ends_with(".db-shm")) continue;
+    if (keep_catalog && name.starts_with("catalog.")) continue;
     const std::string path = fmt::format("{}/{}", dir, name);
     if (::unlink(path.c_str()) != 0 && errno != ENOENT && out.ok()) {
       out = ErrnoStatus(errno, fmt::format("index: remove {}", path));
@@ -79,10 +86,6 @@ class IndexerImpl final : public Indexer {
   void Stop() override {
     if (!thread_.joinable()) return;
     thread_.request_stop();
-    {
-      const std::lock_guard lock(mutex_);
-      stopped_ = true;
-    }
     changed_.notify_all();
     thread_.join();
   }
@@ -120,7 +123,7 @@ class IndexerImpl final : public Indexer {
 
   uint64_t WaitForLog(uint64_t size, milliseconds timeout) override {
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, timeout, [&] { return log_size_ > size || stopped_; });
+    changed_.wait_for(lock, timeout, [&] { return log_size_ > size; });
     return log_size_;
   }
 
@@ -177,7 +180,11 @@ class IndexerImpl final : public Indexer {
     NT_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(index_dir_, Db::Mode::kReadWrite));
     NT_ASSIGN_OR_RETURN(const auto position, catalog.GetPosition());
     NT_ASSIGN_OR_RETURN(const auto parts, catalog.Partitions(0, UINT64_MAX >> 1));
+    // Partitions that no catalog knows may be of another log.
+    if (position.leaves == 0) NT_RETURN_IF_ERROR(RemoveIndexFiles(index_dir_, /*keep_catalog=*/true));
+    known_parts_.clear();
     for (const auto& part : parts) {
+      known_parts_.insert(part.name);
       const std::string path = PartPath(part.name);
       if (::access(path.c_str(), F_OK) != 0) return DataLoss(fmt::format("{} is missing", path));
     }
@@ -222,7 +229,7 @@ class IndexerImpl final : public Indexer {
     parts_.clear();
     catalog_.reset();
     NT_RETURN_IF_ERROR(MakeDirectories(index_dir_));
-    NT_RETURN_IF_ERROR(RemoveIndexFiles(index_dir_));
+    NT_RETURN_IF_ERROR(RemoveIndexFiles(index_dir_, /*keep_catalog=*/false));
     NT_RETURN_IF_ERROR(OpenCatalog());
     uint64_t leaves = 0;
     {
@@ -312,11 +319,10 @@ class IndexerImpl final : public Indexer {
           NT_ASSIGN_OR_RETURN(leaf.hostname, Hostname(host_id, records));
         }
         NT_RETURN_IF_ERROR(AddEvents(leaf, **batch));
-      } else if (batch.status().code() == Code::kNotFound || batch.status().code() == Code::kDataLoss ||
-                 batch.status().code() == Code::kInvalidArgument || batch.status().code() == Code::kOutOfRange) {
-        log::Error(fmt::format("index: events of leaf {} are not searchable: {}", index, batch.status().ToString()));
-      } else {
+      } else if (MayPass(batch.status(), index)) {
         return batch.status();
+      } else {
+        log::Error(fmt::format("index: events of leaf {} are not searchable: {}", index, batch.status().ToString()));
       }
     }
     const auto hash = trail::LeafHash(leaf_bytes);
@@ -324,6 +330,14 @@ class IndexerImpl final : public Indexer {
     position_ = index + 1;
     last_leaf_hash_ = hash;
     return OkStatus();
+  }
+
+  // Trouble of the moment (no file descriptors, a slow disk) is worth another
+  // try; but one bad body must not keep the index from all that follow.
+  bool MayPass(const Status& status, uint64_t index) {
+    if (status.code() != Code::kUnavailable && status.code() != Code::kResourceExhausted) return false;
+    if (retried_leaf_ != index) retried_leaf_ = index, retries_ = 0;
+    return ++retries_ <= kBodyRetries;
   }
 
   Result<std::string> Hostname(int64_t host_id, const event::v1::EventBatch& records) {
@@ -351,6 +365,10 @@ class IndexerImpl final : public Indexer {
       size_t place = 0;
       const bool known = batch.Actor(event, &place, &process);
       std::string name = PartitionName(event.t_wall_ns(), options_.partition_hours);
+      if (!known_parts_.contains(name)) {
+        if (known_parts_.size() >= kMaxPartitions) name = PartitionName(0, options_.partition_hours);
+        known_parts_.insert(name);
+      }
       NT_ASSIGN_OR_RETURN(PartitionWriter * part, Part(name));
       const uint64_t before = part->added();
       NT_RETURN_IF_ERROR(
@@ -445,11 +463,14 @@ class IndexerImpl final : public Indexer {
   ino_t catalog_inode_ = 0;
   std::map<std::string, PartitionWriter> parts_;
   std::map<std::string, PartitionInfo> touched_;  // by the transaction under way
+  std::set<std::string> known_parts_;
   std::map<int64_t, std::string> hostnames_;
   uint64_t position_ = 0;
   trail::Hash last_leaf_hash_{};
   bool checked_against_log_ = false;
   bool log_trouble_ = false;  // an error now is the log's, not the index's
+  uint64_t retried_leaf_ = UINT64_MAX;
+  int retries_ = 0;
   uint64_t group_from_ = 0;
   steady_clock::time_point group_start_;
   steady_clock::time_point last_progress_;
@@ -459,7 +480,6 @@ class IndexerImpl final : public Indexer {
   uint64_t log_size_ = 0;
   uint64_t indexed_ = 0;
   uint64_t rebuild_until_ = 0;
-  bool stopped_ = false;
   std::string problem_;
   std::string damage_;
   std::deque<std::pair<uint64_t, uint64_t>> marks_;  // log size, when it was told

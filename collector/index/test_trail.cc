@@ -256,6 +256,8 @@ TestBatch EventMaker::Batch(size_t count) {
   const size_t node = Pick(3);
   out.agent_id = fmt::format("web-{}", node);
   out.hostname = node == 2 ? "" : fmt::format("host-{}.example.com", node);
+  // Long runs keep the young ones.
+  if (processes_.size() > 400) processes_.erase(processes_.begin() + 1, processes_.begin() + 200);
   std::vector<size_t> used;
   while (out.events.size() < count) {
     if (processes_.size() < 4 || Pick(12) == 0) {
@@ -267,8 +269,6 @@ TestBatch EventMaker::Batch(size_t count) {
       if (Pick(4) == 0) process.mutable_container()->set_id(fmt::format("{:064x}", Pick(breadth_) + 1));
       process.set_tty_nr(Pick(2) == 0 ? 34816 : 0);
       processes_.push_back(std::move(process));
-      // Long runs keep the young ones.
-      if (processes_.size() > 400) processes_.erase(processes_.begin() + 1, processes_.begin() + 200);
     }
     wall_ns += Pick(1'000'000'000 / std::max<size_t>(count, 1) + 1);
     const size_t at = processes_.size() - 1 - Pick(std::min<size_t>(processes_.size(), 40));

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Nothing twice, nothing missing: over restarts, wiped, damaged and foreign
+// indexes, and bodies that are gone.
+#include "collector/index/indexer.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "collector/index/search.h"
+#include "collector/index/test_trail.h"
+#include "nodetrail/base/clock.h"
+#include "nodetrail/trail/leaf.h"
+
+namespace nodetrail::collector {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::seconds;
+
+class IndexerTest : public testing::Test {
+ protected:
+  IndexerTest()
+      : dir_(fmt::format("{}indexer_test.{}.{}", testing::TempDir(), ::getpid(),
+                         testing::UnitTest::GetInstance()->current_test_info()->name())) {
+    fs::remove_all(dir_);
+    trail_ = std::make_unique<TestTrail>(dir_);
+  }
+  ~IndexerTest() override {
+    indexer_.reset();
+    fs::remove_all(dir_);
+  }
+
+  void Fill(int batches) {
+    for (int i = 0; i < batches; ++i) {
+      auto batch = maker_.Batch(20);
+      events_ += batch.events.size();
+      trail_->Append(std::move(batch));
+      maker_.wall_ns += 3'600'000'000'000;
+    }
+  }
+  void Open() {
+    indexer_.reset();
+    Indexer::Options options;
+    options.trail_dir = dir_;
+    options.clock = &clock_;
+    auto opened = Indexer::Open(options);
+    ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+    indexer_ = *std::move(opened);
+    indexer_->Start();
+    Settle();
+  }
+  void Settle() {
+    indexer_->Notify(trail_->size());
+    const Status done = indexer_->WaitIndexed(trail_->size(), seconds(60));
+    ASSERT_TRUE(done.ok()) << done.ToString();
+  }
+  // Every row, as "position time event".
+  std::vector<std::string> Rows() {
+    std::vector<std::string> out;
+    const expr::Node all;
+    SearchSpec spec;
+    spec.query = &all;
+    spec.oldest_first = true;
+    const auto stats = Search(dir_ + "/index", indexer_->bodies(), spec, [&out](const FoundRow& row) {
+      out.push_back(fmt::format("{} {} {} {}", row.key.position, row.key.time, row.leaf.hostname, row.event_bytes));
+      return true;
+    });
+    EXPECT_TRUE(stats.ok()) << stats.status().ToString();
+    return out;
+  }
+  std::vector<std::string> Files() const {
+    std::vector<std::string> out;
+    for (const auto& entry : fs::directory_iterator(dir_ + "/index")) out.push_back(entry.path().string());
+    std::sort(out.begin(), out.end());
+    return out;
+  }
+  // A partition that is not in use and has no log beside it.
+  std::string SomePartition() const {
+    for (const auto& file : Files()) {
+      if (file.ends_with(".db") && file.find("/p2") != std::string::npos) return file;
+    }
+    return {};
+  }
+
+  const std::string dir_;
+  std::unique_ptr<TestTrail> trail_;
+  EventMaker maker_{11, 10};
+  FakeClock clock_;
+  std::unique_ptr<Indexer> indexer_;
+  size_t events_ = 0;
+};
+
+TEST_F(IndexerTest, FollowsTheLogAndResumes) {
+  Fill(5);
+  Open();
+  EXPECT_EQ(Rows().size(), events_);
+  Fill(5);
+  Settle();
+  EXPECT_EQ(Rows().size(), events_);
+  const auto before = Rows();
+  Open();
+  EXPECT_EQ(Rows(), before) << "a restart adds nothing twice";
+  Fill(3);
+  Settle();
+  EXPECT_EQ(Rows().size(), events_);
+}
+
+// As after a crash between the partitions' commit and the catalog's.
+TEST_F(IndexerTest, LeavesThatAreAddedAgainChangeNothing) {
+  Fill(3);
+  Open();
+  indexer_.reset();
+  ASSERT_FALSE(fs::exists(dir_ + "/index/catalog.db-wal")) << "closed in order, so that the file is whole";
+  const std::string kept = dir_ + "/catalog.kept";
+  fs::copy_file(dir_ + "/index/catalog.db", kept);
+  Fill(3);
+  Open();
+  const auto before = Rows();
+  indexer_.reset();
+  fs::copy_file(kept, dir_ + "/index/catalog.db", fs::copy_options::overwrite_existing);
+  Open();
+  EXPECT_EQ(Rows(), before);
+}
+
+TEST_F(IndexerTest, PartitionsOfAnUnknownLogAreNotTrusted) {
+  Fill(6);
+  Open();
+  const auto before = Rows();
+  indexer_.reset();
+  fs::remove(dir_ + "/index/catalog.db");
+  // What is left behind holds nothing right.
+  const std::string part = SomePartition();
+  {
+    auto db = Db::Open(part, Db::Mode::kReadWrite);
+    ASSERT_TRUE(db.ok());
+    ASSERT_TRUE(db->Exec("UPDATE ev SET t = t + 1, path = 0").ok());
+  }
+  Open();
+  EXPECT_EQ(Rows(), before);
+}
+
+TEST_F(IndexerTest, AWipedIndexIsRebuiltEqual) {
+  Fill(8);
+  Open();
+  const auto before = Rows();
+  indexer_.reset();
+  fs::remove_all(dir_ + "/index");
+  Open();
+  EXPECT_EQ(Rows(), before);
+}
+
+TEST_F(IndexerTest, AnIndexWipedUnderItIsRebuilt) {
+  Fill(4);
+  Open();
+  const auto before = Rows();
+  fs::remove_all(dir_ + "/index");
+  Fill(1);
+  Settle();
+  // The tick notices, whatever was still open.
+  const auto deadline = std::chrono::steady_clock::now() + seconds(30);
+  std::vector<std::string> rows;
+  while ((rows = Rows()).size() != events_ && std::chrono::steady_clock::now() < deadline) {
+    indexer_->WaitForLog(trail_->size(), std::chrono::milliseconds(100));
+  }
+  EXPECT_EQ(rows.size(), events_);
+}
+
+TEST_F(IndexerTest, ADamagedCatalogIsRebuilt) {
+  Fill(4);
+  Open();
+  const auto before = Rows();
+  indexer_.reset();
+  fs::remove(dir_ + "/index/catalog.db-wal");
+  std::ofstream(dir_ + "/index/catalog.db", std::ios::trunc) << std::string(8192, 'x');
+  Open();
+  EXPECT_EQ(Rows(), before);
+}
+
+TEST_F(IndexerTest, AMissingPartitionIsRebuilt) {
+  Fill(30);
+  Open();
+  const auto before = Rows();
+  indexer_.reset();
+  fs::remove(SomePartition());
+  Open();
+  EXPECT_EQ(Rows(), before);
+}
+
+TEST_F(IndexerTest, ADamagedPartitionThatAReaderMeetsIsRebuilt) {
+  Fill(30);
+  Open();
+  const auto before = Rows();
+  indexer_.reset();
+  const std::string part = SomePartition();
+  fs::remove(part + "-wal");
+  std::fstream file(part, std::ios::in | std::ios::out | std::ios::binary);
+  file << std::string(100, '\x7f');
+  file.close();
+  Indexer::Options options;
+  options.trail_dir = dir_;
+  options.clock = &clock_;
+  indexer_ = Indexer::Open(options).value();
+  indexer_->Start();
+  const expr::Node all;
+  SearchSpec spec;
+  spec.query = &all;
+  const auto stats = Search(dir_ + "/index", indexer_->bodies(), spec, [](const FoundRow&) { return true; });
+  ASSERT_EQ(stats.status().code(), Code::kDataLoss);
+  indexer_->ReportDamage(std::string(stats.status().message()));
+  const auto deadline = std::chrono::steady_clock::now() + seconds(30);
+  indexer_->Notify(trail_->size());
+  while (std::chrono::steady_clock::now() < deadline && indexer_->GetProgress().indexed == trail_->size() &&
+         fs::file_size(part) < 4096) {
+    indexer_->WaitForLog(trail_->size(), std::chrono::milliseconds(50));
+  }
+  std::vector<std::string> rows;
+  while (rows != before && std::chrono::steady_clock::now() < deadline) {
+    indexer_->WaitForLog(trail_->size(), std::chrono::milliseconds(100));
+    const auto again = Search(dir_ + "/index", indexer_->bodies(), spec, [](const FoundRow&) { return true; });
+    if (again.ok()) rows = Rows();
+  }
+  EXPECT_EQ(rows, before);
+}
+
+TEST_F(IndexerTest, AnIndexOfAnotherLogIsRebuilt) {
+  Fill(4);
+  Open();
+  indexer_.reset();
+  trail_.reset();
+  const std::string kept = dir_ + ".index";
+  fs::remove_all(kept);
+  fs::rename(dir_ + "/index", kept);
+  fs::remove_all(dir_);
+  trail_ = std::make_unique<TestTrail>(dir_);
+  events_ = 0;
+  Fill(6);
+  fs::rename(kept, dir_ + "/index");
+  // The old index is of as many leaves, and of other ones.
+  Indexer::Options options;
+  options.trail_dir = dir_;
+  options.clock = &clock_;
+  indexer_ = Indexer::Open(options).value();
+  indexer_->Start();
+  const auto deadline = std::chrono::steady_clock::now() + seconds(30);
+  indexer_->Notify(trail_->size());
+  std::vector<std::string> rows;
+  while (rows.size() != events_ && std::chrono::steady_clock::now() < deadline) {
+    indexer_->WaitForLog(trail_->size(), std::chrono::milliseconds(100));
+    rows = Rows();
+  }
+  EXPECT_EQ(rows.size(), events_);
+}
+
+TEST_F(IndexerTest, ABodyThatIsGoneHidesOnlyItsEvents) {
+  Fill(5);
+  fs::remove(trail_->BodyFile(2));
+  Open();
+  EXPECT_EQ(Rows().size(), events_ - 20);
+  // One that goes after it was indexed: the rest is still found.
+  fs::remove(trail_->BodyFile(3));
+  indexer_.reset();
+  Open();
+  EXPECT_EQ(Rows().size(), events_ - 40);
+}
+
+TEST_F(IndexerTest, TotalsAndProofs) {
+  Fill(13);
+  TestBatch lossy = maker_.Batch(1);
+  lossy.agent_id = "lossy";
+  lossy.lost = 5;
+  trail_->Append(lossy);
+  lossy.lost = 9;  // counters are cumulative
+  trail_->Append(lossy);
+  Open();
+  auto catalog = Catalog::Open(dir_ + "/index", Db::Mode::kReadOnly);
+  ASSERT_TRUE(catalog.ok());
+  query::v1::StatusResponse status;
+  ASSERT_TRUE(catalog->FillStatus(&status).ok());
+  EXPECT_EQ(status.events_total(), events_ + 2);
+  EXPECT_EQ(status.lost_total(), 9U);
+  const uint64_t n = trail_->size();
+  std::vector<trail::Hash> hashes;
+  for (uint64_t i = 0; i < n; ++i) hashes.push_back(trail::LeafHash(indexer_->bodies()->Leaf(i).value()));
+  for (uint64_t size = 1; size <= n; ++size) {
+    const auto root = trail::MerkleRoot(std::span(hashes).first(size));
+    for (uint64_t i = 0; i < size; ++i) {
+      const auto path = catalog->InclusionProof(i, size);
+      ASSERT_TRUE(path.ok());
+      EXPECT_TRUE(trail::VerifyInclusion(hashes[i], i, size, *path, root).ok()) << i << " of " << size;
+    }
+  }
+  EXPECT_FALSE(catalog->InclusionProof(n, n).ok());
+}
+
+TEST_F(IndexerTest, LagIsTheAgeOfTheOldestLeafThatWaits) {
+  Indexer::Options options;
+  options.trail_dir = dir_;
+  options.clock = &clock_;
+  indexer_ = Indexer::Open(options).value();
+  Fill(1);
+  indexer_->Notify(trail_->size());
+  clock_.Advance(2'500'000'000);
+  EXPECT_DOUBLE_EQ(indexer_->GetProgress().lag_seconds, 2.5);
+  indexer_->Start();
+  Settle();
+  EXPECT_EQ(indexer_->GetProgress().lag_seconds, 0.0);
+}
+
+}  // namespace
+}  // namespace nodetrail::collector
