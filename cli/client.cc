@@ -31,6 +31,17 @@ constexpr size_t kMaxAgentDocument = 4U << 20;
 // A row holds two records of one body at most.
 constexpr int kMaxMessage = 20 << 20;
 
+// False at the first failure: gRPC itself would go on trying until the deadline.
+bool Connected(grpc::Channel& channel) {
+  const auto deadline = std::chrono::system_clock::now() + kConnectTimeout;
+  while (true) {
+    const grpc_connectivity_state state = channel.GetState(/*try_to_connect=*/true);
+    if (state == GRPC_CHANNEL_READY) return true;
+    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN) return false;
+    if (!channel.WaitForStateChange(state, deadline)) return false;
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Row>> Row::Parse(query::v1::EventRow proto) {
@@ -75,7 +86,7 @@ Result<std::unique_ptr<Client>> Client::Connect(const Context& context) {
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   if (!config.server_name().empty()) args.SetSslTargetNameOverride(config.server_name());
   const auto channel = grpc::CreateCustomChannel(config.collector(), grpc::SslCredentials(options), args);
-  if (!channel->WaitForConnected(std::chrono::system_clock::now() + kConnectTimeout)) {
+  if (!Connected(*channel)) {
     // gRPC does not say why.
     const Status why = ProbeTls(config.collector(), config.server_name(), *material, kConnectTimeout);
     std::string cause = why.ok() ? "no answer" : std::string(why.message());
