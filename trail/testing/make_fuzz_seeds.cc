@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Writes the seeds of the header, note and spool fuzzers under the folder
+// given: tests/fuzz/corpus. The same bytes every time.
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "agent/spool/record_format.h"
+#include "nodetrail/base/fd.h"
+#include "nodetrail/event/v1/event.pb.h"
+#include "nodetrail/trail/body.h"
+#include "nodetrail/trail/leaf.h"
+#include "nodetrail/trail/note.h"
+
+namespace nodetrail::trail {
+namespace {
+
+Ed25519Key Key(char fill) { return *Ed25519Key::FromSeed(std::string(32, fill)); }
+
+std::string Body() {
+  event::v1::EventBatch batch;
+  batch.set_schema_version(1);
+  event::v1::Event event;
+  event.set_seq(1);
+  event.set_kind(event::v1::KIND_FILE_CREATE);
+  event.mutable_file()->mutable_path()->set_path("/tmp/example");
+  batch.add_events(event.SerializeAsString());
+  return batch.SerializeAsString();
+}
+
+v1::BatchHeader Header(uint64_t seq, v1::BatchType type) {
+  const std::string body = *CompressBody(Body());
+  v1::BatchHeader h;
+  h.set_format_version(1);
+  h.set_type(type);
+  h.set_sig_alg(v1::SIG_ALG_ED25519);
+  h.set_body_codec(v1::BODY_CODEC_ZSTD);
+  h.set_assurance(v1::ASSURANCE_SOFTWARE);
+  h.set_tenant("acme");
+  h.set_agent_id("web-1");
+  h.set_boot_id("11111111-2222-3333-4444-555555555555");
+  h.set_epoch(7);
+  h.set_seq(seq);
+  h.set_prev_hash(std::string(32, '\0'));
+  h.set_signer_key(Bytes(Key('k').public_key()));
+  if (type != v1::BATCH_TYPE_CLEAN_SHUTDOWN) h.set_next_key(Bytes(Key('n').public_key()));
+  h.set_first_event_seq(1);
+  h.set_last_event_seq(1);
+  h.set_event_count(1);
+  h.set_raw_body_len(Body().size());
+  h.set_stored_body_len(body.size());
+  h.set_events_root(std::string(32, 'r'));
+  h.set_body_sha256(Bytes(Sha256Of(body)));
+  h.set_sealed_wall_ns(1'700'000'000'000'000'000);
+  h.mutable_losses()->set_ring(3);
+  if (type == v1::BATCH_TYPE_EPOCH_OPEN) {
+    v1::EpochStatement s;
+    s.set_tenant("acme");
+    s.set_agent_id("web-1");
+    s.set_epoch(7);
+    s.set_first_key(h.signer_key());
+    s.set_boot_id(h.boot_id());
+    s.set_prev_known(true);
+    s.set_prev_epoch(6);
+    s.set_prev_last_seq(41);
+    s.set_prev_last_hash(h.prev_hash());
+    h.mutable_epoch_open()->set_statement(s.SerializeAsString());
+    h.mutable_epoch_open()->set_identity_cert("not a certificate");
+    h.mutable_epoch_open()->set_signature("not a signature");
+    h.mutable_epoch_open()->add_intermediates("one");
+    h.mutable_epoch_open()->add_intermediates("two");
+  }
+  return h;
+}
+
+Status Write(const std::string& dir, const std::string& name, char mode, std::string_view bytes) {
+  return WriteFileAtomically(dir + "/" + name, std::string(1, mode) + std::string(bytes), 0644);
+}
+
+Status Headers(const std::string& dir) {
+  const std::string middle = Header(3, v1::BATCH_TYPE_EVENTS).SerializeAsString();
+  const std::string open = Header(0, v1::BATCH_TYPE_EPOCH_OPEN).SerializeAsString();
+  const std::string last = Header(9, v1::BATCH_TYPE_CLEAN_SHUTDOWN).SerializeAsString();
+  NT_RETURN_IF_ERROR(Write(dir, "leaf-events", 0, *MakeLeaf(middle, Key('k'))));
+  NT_RETURN_IF_ERROR(Write(dir, "leaf-open", 0, *MakeLeaf(open, Key('k'))));
+  for (char mode = 1; mode <= 2; ++mode) {
+    const std::string suffix = mode == 1 ? "-framed" : "-signed";
+    NT_RETURN_IF_ERROR(Write(dir, "events" + suffix, mode, middle));
+    NT_RETURN_IF_ERROR(Write(dir, "open" + suffix, mode, open));
+    NT_RETURN_IF_ERROR(Write(dir, "shutdown" + suffix, mode, last));
+  }
+  v1::BatchHeader bare = Header(4, v1::BATCH_TYPE_HEARTBEAT);
+  bare.set_body_codec(v1::BODY_CODEC_NONE);
+  for (const auto clear : {&v1::BatchHeader::clear_raw_body_len, &v1::BatchHeader::clear_stored_body_len,
+                           &v1::BatchHeader::clear_events_root, &v1::BatchHeader::clear_body_sha256,
+                           &v1::BatchHeader::clear_event_count}) {
+    (bare.*clear)();
+  }
+  NT_RETURN_IF_ERROR(Write(dir, "heartbeat-framed", 1, bare.SerializeAsString()));
+  return Write(dir, "body", 3, *CompressBody(Body()));
+}
+
+Status Notes(const std::string& dir) {
+  const Ed25519Key key = Key('n');
+  const std::string name = "trail.example.org/acme";
+  const Checkpoint checkpoint{name, 42, Sha256Of("root"), {}};
+  const Checkpoint extended{name, 43, Sha256Of("root"), {"an extension line"}};
+  NT_RETURN_IF_ERROR(Write(dir, "checkpoint", 0, *SignCheckpoint(checkpoint, key)));
+  NT_RETURN_IF_ERROR(
+      Write(dir, "cosigned", 0, *CosignNote(*SignCheckpoint(extended, key), "witness.example.org", Key('w'))));
+  NT_RETURN_IF_ERROR(Write(dir, "text", 1, *CheckpointBody(checkpoint)));
+  NT_RETURN_IF_ERROR(Write(dir, "utf8", 1,
+                           "pr\xc3\xbc"
+                           "fung \xe2\x82\xac \xf0\x9f\x94\x91\n"));
+  NT_RETURN_IF_ERROR(Write(dir, "body", 2, *CheckpointBody(extended)));
+  return Write(dir, "vkey", 3, NoteVerifier::Make(name, key.public_key())->ToString());
+}
+
+Status Spool(const std::string& dir) {
+  agent::SpoolSegmentHeader header;
+  header.first_lsn = 1;
+  header.salt.fill(0x5a);
+  const std::string leaf = *MakeLeaf(Header(3, v1::BATCH_TYPE_EVENTS).SerializeAsString(), Key('k'));
+  agent::SpoolHead head;
+  head.ack = {true, 6, 41, Sha256Of("acked")};
+  head.head = HeadOf(Header(2, v1::BATCH_TYPE_EVENTS), Sha256Of("head"));
+  using agent::EncodeRecord;
+  using Type = agent::SpoolRecordType;
+  const std::string records = EncodeRecord(Type::kHead, 1, agent::EncodeHeadPayload(head), header.salt) +
+                              EncodeRecord(Type::kBatch, 2, agent::EncodeBatchPayload(leaf, "body"), header.salt) +
+                              EncodeRecord(Type::kAck, 3, agent::EncodeAckPayload(head.ack), header.salt) +
+                              EncodeRecord(Type::kBatch, 4, agent::EncodeBatchPayload(leaf, ""), header.salt);
+  const std::string segment = agent::EncodeSegmentHeader(header) + records;
+  NT_RETURN_IF_ERROR(Write(dir, "whole", 0, segment));
+  NT_RETURN_IF_ERROR(Write(dir, "whole-repaired", 7, segment));
+  NT_RETURN_IF_ERROR(Write(dir, "with-free-space", 3, segment + std::string(256, '\0')));
+  NT_RETURN_IF_ERROR(Write(dir, "torn", 1, segment.substr(0, segment.size() - 40)));
+  std::string rotten = segment;
+  rotten[agent::kSpoolHeaderBytes + 30] = static_cast<char>(rotten[agent::kSpoolHeaderBytes + 30] ^ 1);
+  return Write(dir, "rot", 1, rotten);
+}
+
+Status Run(const std::string& root) {
+  for (const char* name : {"/header", "/note", "/spool"}) NT_RETURN_IF_ERROR(MakeDirectories(root + name, 0755));
+  NT_RETURN_IF_ERROR(Headers(root + "/header"));
+  NT_RETURN_IF_ERROR(Notes(root + "/note"));
+  return Spool(root + "/spool");
+}
+
+}  // namespace
+}  // namespace nodetrail::trail
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fputs("usage: nt_make_fuzz_seeds tests/fuzz/corpus\n", stderr);
+    return 64;
+  }
+  const nodetrail::Status status = nodetrail::trail::Run(argv[1]);
+  if (!status.ok()) std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  return status.ok() ? 0 : 70;
+}
