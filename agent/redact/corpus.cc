@@ -44,9 +44,11 @@ CorpusArg ReadArg(std::string_view field, std::mt19937_64* random, std::vector<s
       kept = !kept;
       end_run();
       ++i;
-    } else if (rest[0] == '\\' && rest.size() > 1 && (rest[1] == 'n' || rest[1] == 't' || rest[1] == '\\')) {
+    } else if (rest[0] == '\\' && rest.size() > 1 &&
+               (rest[1] == 'n' || rest[1] == 't' || rest[1] == 's' || rest[1] == '\\')) {
       if (secret) end_run();
-      arg.text.push_back(rest[1] == 'n' ? '\n' : rest[1] == 't' ? '\t' : '\\');
+      const char plain = rest[1] == 'n' ? '\n' : rest[1] == 't' ? '\t' : rest[1] == 's' ? ' ' : '\\';
+      arg.text.push_back(plain);
       i += 2;
     } else {
       arg.text.push_back(secret && !kept ? Like(rest[0], random) : rest[0]);

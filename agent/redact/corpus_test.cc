@@ -176,17 +176,15 @@ TEST_F(CorpusTest, LeavesNothingOfASecretThatIsCut) {
 
 TEST_F(CorpusTest, CostsLittle) {
   const auto scrubber = Make();
+  using namespace std::string_literals;  // NOLINT
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"/usr/bin/ls", std::string("ls\0-la\0--color=auto\0/usr/share/doc", 35)},
-      {"/usr/bin/gcc", std::string("gcc\0-O2\0-Wall\0-I/usr/include/foo\0-c\0src/main.c\0-o\0build/main.o", 65)},
-      {"/usr/bin/python3", std::string("python3\0/usr/lib/app/main.py\0--port\0008080\0--workers\0004", 54)},
-      {"/bin/sh", std::string("sh\0-c\0cd /srv/app && make -j4 all > build.log 2>&1", 50)},
-      {"/usr/bin/mysql", std::string("mysql\0-uroot\0-phunter2hunter2\0shop", 34)},
-      {"/usr/bin/curl",
-       std::string("curl\0-H\0Authorization: Bearer abcdefgh12345678\0https://example.com/v1/items", 76)},
-      {"/bin/bash",
-       std::string("bash\0-c\0export DB_PASSWORD='two words'; psql \"postgres://app:s3cr3t@db/shop\" -c 'select 1'",
-                   88)},
+      {"/usr/bin/ls", "ls\0-la\0--color=auto\0/usr/share/doc"s},
+      {"/usr/bin/gcc", "gcc\0-O2\0-Wall\0-I/usr/include/foo\0-c\0src/main.c\0-o\0build/main.o"s},
+      {"/usr/bin/python3", "python3\0/usr/lib/app/main.py\0--port\0008080\0--workers\0004"s},
+      {"/bin/sh", "sh\0-c\0cd /srv/app && make -j4 all > build.log 2>&1"s},
+      {"/usr/bin/mysql", "mysql\0-uroot\0-phunter2hunter2\0shop"s},
+      {"/usr/bin/curl", "curl\0-H\0Authorization: Bearer abcdefgh12345678\0https://example.com/v1/items"s},
+      {"/bin/bash", "bash\0-c\0export DB_PASSWORD='two words'; psql \"postgres://app:s3cr3t@db/shop\" -c 'select 1'"s},
   };
   std::vector<std::string> out;
   std::vector<RedactionNote> notes;
