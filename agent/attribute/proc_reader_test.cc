@@ -67,22 +67,28 @@ TEST(ProcReader, LongCommandLinesAreCut) {
   auto reader = OpenProcReader("/proc");
   ASSERT_TRUE(reader.ok());
   const std::string big(100'000, 'x');
-  std::array<int, 2> ready{};
-  ASSERT_EQ(::pipe2(ready.data(), O_CLOEXEC), 0);
+  std::array<int, 2> in{};
+  std::array<int, 2> out{};
+  ASSERT_EQ(::pipe2(in.data(), O_CLOEXEC), 0);
+  ASSERT_EQ(::pipe2(out.data(), O_CLOEXEC), 0);
   const pid_t child = ::fork();
   if (child == 0) {
-    ::execl("/bin/sh", "sh", "-c", "read x", big.c_str(), nullptr);
+    ::dup2(in[0], STDIN_FILENO);
+    ::dup2(out[1], STDOUT_FILENO);
+    ::execl("/bin/sh", "sh", "-c", "echo; read x", big.c_str(), nullptr);
     ::_exit(127);
   }
-  ::close(ready[1]);
-  // The write end is closed by the exec: then argv is the new one.
+  ::close(in[0]);
+  ::close(out[1]);
+  // The program itself says that it runs: the exec is wholly over.
   char byte = 0;
-  EXPECT_EQ(::read(ready[0], &byte, 1), 0);
-  ::close(ready[0]);
+  EXPECT_EQ(::read(out[0], &byte, 1), 1);
   const auto info = (*reader)->Read(static_cast<uint32_t>(child), ProcDetail::kFull);
   ::kill(child, SIGKILL);
   int status = 0;
   ::waitpid(child, &status, 0);
+  ::close(in[1]);
+  ::close(out[0]);
   ASSERT_TRUE(info.ok());
   EXPECT_EQ(info->argv.size(), NT_ARGV_MAX);
   EXPECT_TRUE(info->argv_truncated);

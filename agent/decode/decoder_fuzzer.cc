@@ -37,7 +37,12 @@ void Inspect(const std::vector<std::byte>& record, const RawEvent& event) {
     const auto at = reinterpret_cast<uintptr_t>(tail.data());
     Require(at >= begin && at + tail.size() <= end);
     if (kind == NT_TAIL_USER_PATH || kind == NT_TAIL_USER_PATH2 || kind == NT_TAIL_SCRIPT) {
-      JoinPath(base.empty() ? "/" : base, tail, &path);
+      const std::string from = base.empty() ? "/" : base;
+      JoinPathInRoot(from, tail, &path);
+      Require(path.empty() == tail.empty());
+      // Never above the root it was given.
+      if (!path.empty() && from != "/") Require(path.compare(0, from.size(), from) == 0);
+      JoinPath(from, tail, &path);
       Require(path.empty() == tail.empty());
       if (!path.empty()) Require(path.front() == '/');
     } else if (kind != NT_TAIL_ARGV) {

@@ -5,7 +5,11 @@
 #ifndef NODETRAIL_TESTS_FAKES_SEED_RECORDS_H_
 #define NODETRAIL_TESTS_FAKES_SEED_RECORDS_H_
 
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -74,6 +78,45 @@ inline std::vector<std::pair<std::string, RecordBuilder>> SeedRecords() {
   nt_cgroup cgroup{};
   cgroup.id = 188;
   add("cgroup", RecordBuilder(NT_CGROUP).Body(cgroup).Path(NT_TAIL_CGROUP, "/system.slice/ssh.service"));
+  return out;
+}
+
+// One record per reason to reject, and the odd ones that are accepted.
+inline std::vector<std::pair<std::string, std::vector<std::byte>>> OddRecords() {
+  std::vector<std::pair<std::string, std::vector<std::byte>>> out;
+  const auto names = [](nt_tail kind, std::string_view bytes) {
+    return RecordBuilder(NT_FILE_DELETE).Body(nt_file_names{}).Tail(kind, bytes);
+  };
+  const std::vector<std::byte> good = SeedRecords().front().second.Build();
+  const auto changed = [&good](size_t at, uint16_t value) {
+    std::vector<std::byte> bytes = good;
+    std::memcpy(bytes.data() + at, &value, sizeof value);
+    return bytes;
+  };
+  const auto cut = [&good](size_t size) {
+    return std::vector<std::byte>(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(size));
+  };
+  constexpr size_t kFixed = sizeof(nt_header) + sizeof(nt_task);
+  out.emplace_back("odd_short", cut(40));
+  out.emplace_back("odd_version", changed(offsetof(nt_header, abi_version), 9));
+  out.emplace_back("odd_length", changed(offsetof(nt_header, total_len), 9));
+  out.emplace_back("odd_type", changed(offsetof(nt_header, type), 999));
+  out.emplace_back("odd_body", cut(kFixed + 8));
+  out.emplace_back("odd_tail_header", cut(kFixed + sizeof(nt_exec) + 2));
+  out.emplace_back("odd_tail_length", cut(kFixed + sizeof(nt_exec) + 6));
+  out.emplace_back("odd_tail_kind", names(NT_TAIL_MAX, "x").Build());
+  out.emplace_back("odd_tail_repeated", names(NT_TAIL_USER_PATH, "a").Tail(NT_TAIL_USER_PATH, "b").Build());
+  out.emplace_back("odd_path_open", names(NT_TAIL_PATH, "unterminated").Build());
+  out.emplace_back("odd_path_empty", names(NT_TAIL_PATH, std::string_view("a\0\0b\0", 5)).Build());
+  out.emplace_back("odd_path_nameless", names(NT_TAIL_PATH, std::string_view("\0", 1)).Build());
+  out.emplace_back("odd_user_nul", names(NT_TAIL_USER_PATH, std::string_view("a\0b", 3)).Build());
+  out.emplace_back("odd_user_dots",
+                   names(NT_TAIL_BASE, LeafFirst("/a/b")).Tail(NT_TAIL_USER_PATH, "../.././/x/../y").Build());
+  out.emplace_back("odd_user_absolute",
+                   names(NT_TAIL_BASE, LeafFirst("/a")).Tail(NT_TAIL_USER_PATH, "/../etc/").Build());
+  nt_net net{};
+  net.family = 1;
+  out.emplace_back("odd_family", RecordBuilder(NT_NET_CLOSE).Body(net).Build());
   return out;
 }
 
