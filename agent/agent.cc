@@ -41,9 +41,11 @@ using std::chrono::milliseconds;
 constexpr char kRatchetFdName[] = "nodetrail-ratchet";
 constexpr size_t kMaxProgramBytes = 512U << 20;
 // SIGTERM to exit is promised within 10 s: so long may the last batch wait for
-// room in the spool, and so long may shipping go on after that.
-constexpr milliseconds kStopDrain{4000};
-constexpr milliseconds kStopShip{3000};
+// room in the spool, and so long may shipping go on after that. The kernel
+// needs up to 4 s more to let go of the probes. The kernel
+// needs up to 4 s more to let go of the probes.
+constexpr milliseconds kStopDrain{3000};
+constexpr milliseconds kStopShip{2500};
 // The pipeline may be late by this before the watchdog is no longer fed.
 constexpr uint64_t kStalledNs = 10'000'000'000;
 

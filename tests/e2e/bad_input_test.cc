@@ -28,10 +28,10 @@ class BadInput : public testing::Test {
   [[nodiscard]] Output Agent(const std::vector<std::string>& extra = {}) const {
     std::vector<std::string> argv = {Binary("nodetrail-agent"), "--config", node_.agent_config()};
     argv.insert(argv.end(), extra.begin(), extra.end());
-    return Run(argv, {}, seconds(30));
+    return RunCommand(argv, {}, seconds(30));
   }
   [[nodiscard]] Output Collector() const {
-    return Run({Binary("nodetrail-collector"), "--config", node_.collector_config()}, {}, seconds(30));
+    return RunCommand({Binary("nodetrail-collector"), "--config", node_.collector_config()}, {}, seconds(30));
   }
   static void Append(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::app) << text; }
 
@@ -48,7 +48,7 @@ TEST_F(BadInput, AllConfigurationErrorsAtOnce) {
 }
 
 TEST_F(BadInput, AMissingConfigurationFile) {
-  const Output agent = Run({Binary("nodetrail-agent"), "--config", "/nonexistent.yaml"});
+  const Output agent = RunCommand({Binary("nodetrail-agent"), "--config", "/nonexistent.yaml"});
   EXPECT_EQ(agent.exit_code, 2);
   EXPECT_NE(agent.err.find("/nonexistent.yaml"), std::string::npos) << agent.err;
 }
@@ -85,9 +85,9 @@ TEST_F(BadInput, NoPrivileges) {
     ASSERT_EQ(::chown(entry.path().c_str(), 65534, 65534), 0);
   }
   ASSERT_EQ(::chown(node_.dir().c_str(), 65534, 65534), 0);
-  const Output agent = Run({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", Binary("nodetrail-agent"),
-                            "--config", node_.agent_config()},
-                           {}, seconds(30));
+  const Output agent = RunCommand({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                                   Binary("nodetrail-agent"), "--config", node_.agent_config()},
+                                  {}, seconds(30));
   EXPECT_EQ(agent.exit_code, 3) << agent.err;
   EXPECT_NE(agent.err.find("CAP_BPF"), std::string::npos) << agent.err;
 }
@@ -95,7 +95,7 @@ TEST_F(BadInput, NoPrivileges) {
 TEST_F(BadInput, ACorruptSpoolNeverStopsTheAgent) {
   node_.StartCollector();
   node_.StartAgent();
-  Run({"touch", node_.dir() + "/before"});
+  RunCommand({"touch", node_.dir() + "/before"});
   ASSERT_TRUE(node_.Settled());
   EXPECT_EQ(node_.StopAgent(), 0);
   // Garbage, an empty file, a FIFO and a link beside a spoiled real segment.
@@ -110,7 +110,7 @@ TEST_F(BadInput, ACorruptSpoolNeverStopsTheAgent) {
   ASSERT_EQ(::mkfifo((node_.spool_dir() + "/00000000000000000001.fifo").c_str(), 0600), 0);
   fs::create_symlink("/etc/passwd", node_.spool_dir() + "/link.seg");
   node_.StartAgent();
-  Run({"touch", node_.dir() + "/after"});
+  RunCommand({"touch", node_.dir() + "/after"});
   ASSERT_TRUE(node_.Settled());
   EXPECT_EQ(node_.Query({"--since", "1h", "--kind", "file.create", "--path", node_.dir() + "/after"}).size(), 1U);
   EXPECT_EQ(ReadAll("/etc/passwd").substr(0, 4), "root");
@@ -154,10 +154,10 @@ TEST_F(BadInput, AFullDiskIsCountedAndSurvived) {
   node_.StartAgent(options);  // nobody to ship to
   // Fill it, beside the spool.
   const std::string filler = node_.dir() + "/agent/filler";
-  Run({"sh", "-c", "head -c 100m /dev/zero > " + filler + " 2>/dev/null; true"});
+  RunCommand({"sh", "-c", "head -c 100m /dev/zero > " + filler + " 2>/dev/null; true"});
   const std::string work = node_.dir() + "/work";
   fs::create_directories(work);
-  Json truth = Json::parse(Run({Binary("nt_e2e_load"), work, "--count", "20000"}).out);
+  Json truth = Json::parse(RunCommand({Binary("nt_e2e_load"), work, "--count", "20000"}).out);
   ASSERT_EQ(truth.at("failed"), 0);
   EXPECT_TRUE(node_.agent.running());
   ASSERT_TRUE(Eventually([&] { return node_.AgentStatus().value("health", "") == "degraded"; }, seconds(20)))

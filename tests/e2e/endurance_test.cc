@@ -152,7 +152,7 @@ TEST(Kill, UnderAServiceManagerTheEpochGoesOn) {
       << ReadAll(said);
   ASSERT_TRUE(
       Eventually([&] { return ReadAll(said).find("FDSTORE nodetrail-ratchet") != std::string::npos; }, seconds(10)));
-  Run({"touch", node.dir() + "/before"});
+  RunCommand({"touch", node.dir() + "/before"});
   ASSERT_TRUE(node.Settled());
   const Json before = node.AgentStatus();
   ASSERT_EQ(::kill(before.at("pid").get<pid_t>(), SIGKILL), 0);
@@ -165,7 +165,7 @@ TEST(Kill, UnderAServiceManagerTheEpochGoesOn) {
       },
       seconds(20)));
   EXPECT_EQ(after.at("epoch"), before.at("epoch"));
-  Run({"touch", node.dir() + "/after"});
+  RunCommand({"touch", node.dir() + "/after"});
   ASSERT_TRUE(node.Settled());
   EXPECT_EQ(node.Query({"--since", "1h", "--kind", "agent.gap"}).size(), 1U);
   EXPECT_EQ(node.Query({"--since", "1h", "--kind", "file.create", "--path", node.dir() + "/after"}).size(), 1U);

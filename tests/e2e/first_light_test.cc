@@ -36,7 +36,7 @@ class FirstLight : public testing::Test {
 
   // Runs `script` under a login uid, as a login would set it; its stdout.
   static Output Login(const std::string& script) {
-    return Run({"sh", "-c", "echo 4242 > /proc/self/loginuid && cat /proc/self/sessionid && " + script});
+    return RunCommand({"sh", "-c", "echo 4242 > /proc/self/loginuid && cat /proc/self/sessionid && " + script});
   }
 
   // The only event that `args` finds, within the 2 s that a reader may wait.
@@ -172,7 +172,7 @@ TEST_F(FirstLight, AConnectShowsItsRealOutcome) {
 
 TEST_F(FirstLight, EveryEventCanBeShownWithItsProof) {
   const std::string path = node_->dir() + "/shown";
-  ASSERT_EQ(Run({"touch", path}).exit_code, 0);
+  ASSERT_EQ(RunCommand({"touch", path}).exit_code, 0);
   const Json created = Only({"--kind", "file.create", "--path", path});
   Output shown;
   // The proof needs a checkpoint over the leaf; they are made at most a second apart.
@@ -188,7 +188,7 @@ TEST_F(FirstLight, EveryEventCanBeShownWithItsProof) {
 
 TEST_F(FirstLight, TheTreeNamesAncestorsAndDescendants) {
   const std::string path = node_->dir() + "/tree";
-  ASSERT_EQ(Run({"sh", "-c", "touch " + path + "; rm " + path}).exit_code, 0);
+  ASSERT_EQ(RunCommand({"sh", "-c", "touch " + path + "; rm " + path}).exit_code, 0);
   const Json deleted = Only({"--kind", "file.delete", "--path", path});
   const Json& parent = deleted.at("actor").at("ancestors").at(0);
   const Output tree = node_->Cli({"tree", parent.at("proc_uid").get<std::string>()});

@@ -49,7 +49,7 @@ int ExitCode(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 
 
 }  // namespace
 
-Output Run(const std::vector<std::string>& argv, const std::map<std::string, std::string>& env, seconds limit) {
+Output RunCommand(const std::vector<std::string>& argv, const std::map<std::string, std::string>& env, seconds limit) {
   int out[2], err[2];
   EXPECT_EQ(::pipe2(out, O_CLOEXEC), 0);
   EXPECT_EQ(::pipe2(err, O_CLOEXEC), 0);
@@ -183,7 +183,7 @@ Node::Node(std::string name) : name_(std::move(name)), port_(FreePort()) {
                                              {"log-key", pki(), "nodetrail.test/default"}}) {
     std::vector<std::string> argv = {tool};
     argv.insert(argv.end(), step.begin(), step.end());
-    const Output made = Run(argv);
+    const Output made = RunCommand(argv);
     EXPECT_EQ(made.exit_code, 0) << tool << " " << step[0] << ": " << made.err;
   }
   WriteFile(collector_config(), fmt::format(R"(trail_dir: {0}/trail
@@ -273,7 +273,7 @@ int Node::StopCollector() {
 Output Node::Cli(const std::vector<std::string>& args, seconds limit) const {
   std::vector<std::string> argv = {Binary("nodetrail"), "--config", cli_config()};
   argv.insert(argv.end(), args.begin(), args.end());
-  return Run(argv, {}, limit);
+  return RunCommand(argv, {}, limit);
 }
 
 std::vector<Json> Node::Query(const std::vector<std::string>& args) const {
@@ -331,9 +331,9 @@ bool Node::Settled(milliseconds limit) {
       [&] {
         const Json status = Status();
         if (status.is_discarded()) return false;
-        for (const Json& agent : status.at("agents")) {
-          if (agent.at("agent_id") != name_) continue;
-          const auto e = agent.at("epoch").get<uint64_t>(), s = agent.at("last_seq").get<uint64_t>();
+        for (const Json& known : status.at("agents")) {
+          if (known.at("agent_id") != name_) continue;
+          const auto e = known.at("epoch").get<uint64_t>(), s = known.at("last_seq").get<uint64_t>();
           return (e > epoch || (e == epoch && s >= seq)) && status.at("index_lag_seconds").get<double>() == 0.0;
         }
         return false;

@@ -28,8 +28,8 @@ struct Output {
 };
 
 // Runs to the end; stdin is /dev/null. `env` is added to ours. Kills it at `limit`.
-Output Run(const std::vector<std::string>& argv, const std::map<std::string, std::string>& env = {},
-           seconds limit = seconds(120));
+Output RunCommand(const std::vector<std::string>& argv, const std::map<std::string, std::string>& env = {},
+                  seconds limit = seconds(120));
 
 // A child in the background, its stderr in a file. Killed and reaped when it goes.
 class Process {

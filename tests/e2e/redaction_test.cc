@@ -111,14 +111,14 @@ Planted RunWithSecrets(std::mt19937_64* rng) {
   add({"DB_PASSWORD=" + secret()});
   add({"--api-key", secret()});
   add({"postgres://svc:" + secret() + "@db/prod"});
-  for (const auto& argv : commands) EXPECT_EQ(Run(argv).exit_code, 0);
+  for (const auto& argv : commands) EXPECT_EQ(RunCommand(argv).exit_code, 0);
   // As real programs spell it: mysql's glued -p (a script named mysql, no server needed).
   const std::string dir = testing::TempDir() + "/nt-redact-bin";
   fs::create_directories(dir);
   fs::copy_file("/bin/true", dir + "/mysql", fs::copy_options::overwrite_existing);
-  EXPECT_EQ(Run({dir + "/mysql", "-uroot", "-p" + secret(), "--note=" + marker()}).exit_code, 0);
+  EXPECT_EQ(RunCommand({dir + "/mysql", "-uroot", "-p" + secret(), "--note=" + marker()}).exit_code, 0);
   // Inside a shell's one-string command.
-  EXPECT_EQ(Run({"sh", "-c", "PGPASSWORD=" + secret() + " true --note=" + marker()}).exit_code, 0);
+  EXPECT_EQ(RunCommand({"sh", "-c", "PGPASSWORD=" + secret() + " true --note=" + marker()}).exit_code, 0);
   fs::remove_all(dir);
   return planted;
 }

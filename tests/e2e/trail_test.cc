@@ -23,7 +23,7 @@ class Trail : public testing::Test {
     node_->StartCollector();
     node_->StartAgent();
     for (int i = 0; i < 30; ++i) {
-      Run({"sh", "-c", "echo " + std::to_string(i) + " > " + node_->dir() + "/f; rm " + node_->dir() + "/f"});
+      RunCommand({"sh", "-c", "echo " + std::to_string(i) + " > " + node_->dir() + "/f; rm " + node_->dir() + "/f"});
     }
     ASSERT_TRUE(node_->Settled());
     EXPECT_EQ(node_->StopAgent(), 0);
@@ -79,7 +79,7 @@ TEST_F(Trail, OneByteOfABodyIsTamperAndTheBatchIsNamed) {
   std::string batch;
   auto reader = trail::TrailReader::Open(node_->trail_dir());
   ASSERT_TRUE(reader.ok()) << reader.status().ToString();
-  for (uint64_t i = 0; i < (*reader)->size(); ++i) {
+  for (uint64_t i = 0; i < (*reader)->Size().value(); ++i) {
     auto leaf = (*reader)->Leaf(i);
     ASSERT_TRUE(leaf.ok());
     auto parsed = trail::ParseLeaf(*leaf);
@@ -112,7 +112,7 @@ TEST_F(Trail, ARemovedMiddleLeafIsTamper) {
   // Written anew without it, segment checksums and all, as an insider would.
   auto reader = trail::TrailReader::Open(node_->trail_dir());
   ASSERT_TRUE(reader.ok());
-  const uint64_t size = (*reader)->size();
+  const uint64_t size = (*reader)->Size().value();
   ASSERT_GT(size, 4U);
   for (const fs::path& p : Files(copy_ + "/log")) {
     if (p.extension() == ".leaves") fs::remove(p);
