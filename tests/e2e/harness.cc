@@ -170,7 +170,7 @@ void WriteFile(const std::string& path, const std::string& text) {
 
 Node::Node(std::string name) : name_(std::move(name)), port_(FreePort()) {
   EXPECT_EQ(::geteuid(), 0U) << "the e2e tier observes the kernel: run it as root";
-  std::string dir = testing::TempDir() + "/nt-e2e-XXXXXX";
+  std::string dir = testing::TempDir() + "nt-e2e-XXXXXX";
   EXPECT_NE(::mkdtemp(dir.data()), nullptr);
   ::chmod(dir.c_str(), 0755);
   dir_ = dir;

@@ -113,7 +113,7 @@ Planted RunWithSecrets(std::mt19937_64* rng) {
   add({"postgres://svc:" + secret() + "@db/prod"});
   for (const auto& argv : commands) EXPECT_EQ(RunCommand(argv).exit_code, 0);
   // As real programs spell it: mysql's glued -p (a script named mysql, no server needed).
-  const std::string dir = testing::TempDir() + "/nt-redact-bin";
+  const std::string dir = testing::TempDir() + "nt-redact-bin";
   fs::create_directories(dir);
   fs::copy_file("/bin/true", dir + "/mysql", fs::copy_options::overwrite_existing);
   EXPECT_EQ(RunCommand({dir + "/mysql", "-uroot", "-p" + secret(), "--note=" + marker()}).exit_code, 0);
