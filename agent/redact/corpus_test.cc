@@ -208,5 +208,29 @@ TEST_F(CorpusTest, CostsLittle) {
   }
 }
 
+// What begins rules over and over must not make them look at the rest over and
+// over: the longest argv that is captured, within what sanitizers allow.
+TEST_F(CorpusTest, StaysLinearOnHostileInput) {
+  constexpr size_t kLongest = 16384;
+  const auto scrubber = Make();
+  const std::vector<std::string> openings = {"://",      "://a:", "password:",   "password=",    "--password ",
+                                             "mysql -p", "$(",    "`",           "sk-",          "eyJ-",
+                                             "eyJ.",     "ghp_",  "echo a|",     "<<E\n",        "-----BEGIN X-----",
+                                             "x=\"",     "\\\"",  "&password=x", "${PASSWORD:-", "key=\"x\" value=",
+                                             "-",        "(",     "'",           "<password>"};
+  for (const std::string& opening : openings) {
+    std::string argument;
+    while (argument.size() < kLongest) argument += opening;
+    for (const bool script : {false, true}) {
+      const std::string argv = (script ? std::string("sh") + '\0' + "-c" + '\0' : std::string("app") + '\0') + argument;
+      const auto begin = std::chrono::steady_clock::now();
+      const Output output = Scrub(scrubber.get(), script ? "/bin/sh" : "/usr/bin/app", argv, true);
+      const auto taken = std::chrono::steady_clock::now() - begin;
+      EXPECT_EQ(output.argv.size(), script ? 3U : 2U);
+      EXPECT_LT(std::chrono::duration<double>(taken).count(), 0.25) << opening;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace nodetrail::agent

@@ -341,7 +341,9 @@ void FindUrls(const Text& text, Findings* findings) {
   for (size_t i = s.find("://"); i != string_view::npos; i = s.find("://", i + 3)) {
     const size_t begin = i + 3;
     size_t end = begin;
-    while (end < s.size() && end - begin < kMaxUrl && !EndsUrl(s[end])) ++end;
+    // Another URL behind this one is looked at on its own, which keeps the search linear.
+    const size_t limit = std::min({s.size(), begin + kMaxUrl, s.find("://", begin)});
+    while (end < limit && !EndsUrl(s[end])) ++end;
     const string_view authority = s.substr(begin, end - begin);
     const size_t slash = std::min(authority.find_first_of("/?#"), authority.size());
     size_t at = authority.substr(0, slash).rfind('@');
