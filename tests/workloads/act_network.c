@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -278,7 +279,8 @@ static void hang_up(int fd, const char *how, int server)
 /*
  * tcp FAMILY ACCEPT ENDER HOW UP DOWN: a child connects; UP bytes go from it to
  * us, DOWN bytes back; then ENDER (client|server) ends it HOW (close, exit,
- * rst), the other sees that and closes. ACCEPT is accept, accept4 or
+ * rst), the other sees that and closes. The server that ends it by exit or rst
+ * leaves the client an orphan. ACCEPT is accept, accept4 or
  * accept4_nonblock.
  */
 static int act_tcp(int argc, char **argv)
@@ -287,7 +289,7 @@ static int act_tcp(int argc, char **argv)
 	size_t up, down;
 	int listener, fd, client_ends, status;
 	uint64_t before;
-	pid_t child;
+	pid_t parent = getpid(), child;
 
 	if (argc != 7)
 		die("tcp FAMILY ACCEPT ENDER HOW UP DOWN");
@@ -304,11 +306,19 @@ static int act_tcp(int argc, char **argv)
 		fd = tcp_socket(argv[1], 0);
 		if (CALL(SYS_connect, fd, &to.addr, to.len))
 			die("connect");
+		/* Now: after the bytes have gone a reset may have taken the peer's name. */
+		say_end("client", fd, up, down, before);
 		send_bytes(fd, up);
 		receive_bytes(fd, down);
-		say_end("client", fd, up, down, before);
 		if (!client_ends) {
 			await_end(fd);
+			if (strcmp(argv[4], "close")) {
+				while (getppid() == parent)
+					sched_yield();
+				truth_begin(&truth, "tcp", "orphan");
+				truth_task(&truth);
+				truth_end(&truth);
+			}
 			close(fd);
 		} else {
 			hang_up(fd, argv[4], 0);
@@ -331,9 +341,9 @@ static int act_tcp(int argc, char **argv)
 	truth_socket(&truth, fd);
 	truth_end(&truth);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	say_end("server", fd, down, up, before);
 	receive_bytes(fd, up);
 	send_bytes(fd, down);
-	say_end("server", fd, down, up, before);
 	if (client_ends) {
 		await_end(fd);
 		close(fd);

@@ -267,7 +267,6 @@ static int act_burn(int argc, char **argv)
 {
 	struct timespec now;
 	uint64_t goal = argc > 1 ? strtoul(argv[1], NULL, 10) * 1000000u : 0, used;
-	static volatile uint64_t sink;
 	char *memory = malloc(24u << 20);
 
 	if (!memory)
@@ -275,7 +274,7 @@ static int act_burn(int argc, char **argv)
 	memset(memory, 1, 24u << 20);
 	do {
 		for (int i = 0; i < 200000; i++)
-			sink += (uint64_t)i * 2654435761u;
+			__asm__ volatile("" : : "r"(i));
 		for (int i = 0; i < 400; i++)
 			CALL(SYS_getppid, 0);
 		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);

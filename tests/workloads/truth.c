@@ -230,7 +230,7 @@ void truth_task(struct truth *t)
 
 /* The device of the super block, as mountinfo tells it: stat's differs on some
  * file systems. */
-static int mount_dev(int fd, unsigned *major_nr, unsigned *minor_nr)
+static void mount_dev(int fd, unsigned *major_nr, unsigned *minor_nr)
 {
 	char path[64], text[4096], *line;
 	static char mounts[262144];
@@ -238,19 +238,22 @@ static int mount_dev(int fd, unsigned *major_nr, unsigned *minor_nr)
 
 	snprintf(path, sizeof(path), "/proc/thread-self/fdinfo/%d", fd);
 	if (read_file(path, text, sizeof(text)) < 0)
-		return -1;
+		return;
 	line = strstr(text, "mnt_id:");
 	if (!line || sscanf(line, "mnt_id: %d", &mnt_id) != 1)
-		return -1;
+		return;
 	if (read_file("/proc/thread-self/mountinfo", mounts, sizeof(mounts)) < 0)
-		return -1;
+		return;
 	for (line = mounts; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+		unsigned major_found, minor_found;
 		int id, parent;
 
-		if (sscanf(line, "%d %d %u:%u", &id, &parent, major_nr, minor_nr) == 4 && id == mnt_id)
-			return 0;
+		if (sscanf(line, "%d %d %u:%u", &id, &parent, &major_found, &minor_found) == 4 && id == mnt_id) {
+			*major_nr = major_found;
+			*minor_nr = minor_found;
+			return;
+		}
 	}
-	return -1;
 }
 
 void truth_file_fd(struct truth *t, const char *key, int fd)
