@@ -419,14 +419,14 @@ TEST_F(PipelineTest, NetworkExitAndCredentialChange) {
   net.remote_addr[0] = 127;
   net.remote_addr[3] = 1;
   net.remote_port = 8080;
-  source.Push(RecordBuilder(NT_NET_CONNECT).Task(task).Body(net).Time(clock.boot_ns + 3000));
+  nt_task owner = task;
+  owner.flags |= NT_T_SNAPSHOT;
+  source.Push(RecordBuilder(NT_NET_CONNECT).Task(owner).Body(net).Time(clock.boot_ns + 3000));
   net.family = AF_INET6;
   net.err = 0;
   net.inbound = 1;
   net.bytes_sent = 10;
   net.opened_boot_ns = clock.boot_ns + 1000;
-  nt_task owner = task;
-  owner.flags |= NT_T_SNAPSHOT;
   source.Push(RecordBuilder(NT_NET_CLOSE).Task(owner).Body(net).Time(clock.boot_ns + 4000));
   nt_cred_change change{};
   change.cause = NT_CAUSE_SETRESUID;
@@ -450,6 +450,14 @@ TEST_F(PipelineTest, NetworkExitAndCredentialChange) {
   EXPECT_EQ(close.net().direction(), "inbound");
   EXPECT_EQ(close.net().duration_ns(), 3000U);
   EXPECT_EQ(close.net().bytes_sent(), 10U);
+  const auto as_of_opening = [](const Event& event) {
+    for (const auto& gap : event.gaps()) {
+      if (gap.what() == "actor.cred") return true;
+    }
+    return false;
+  };
+  EXPECT_FALSE(as_of_opening(connect));
+  EXPECT_TRUE(as_of_opening(close));
   const Event cred = sink.Events(event::v1::KIND_CRED_CHANGE)[0];
   EXPECT_EQ(cred.cred_change().cause(), event::v1::CRED_CAUSE_SETRESUID);
   EXPECT_EQ(cred.outcome().error(), 1);

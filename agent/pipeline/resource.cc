@@ -123,7 +123,8 @@ void ResourceReader::Read(const RawEvent& raw, const Image* replaced, EventFacts
       break;
     default: break;
   }
-  if ((raw.task.flags & NT_T_SNAPSHOT) != 0) {
+  // For a connect, the opening of the socket is the act itself.
+  if ((raw.task.flags & NT_T_SNAPSHOT) != 0 && raw.header.type != NT_NET_CONNECT) {
     facts->gaps.push_back({"actor.cred", "as of the opening of the socket"});
   }
 }
