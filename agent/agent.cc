@@ -64,8 +64,7 @@ Result<std::string> BootId() {
 
 // The interval in which nobody observed this node: from the last durable batch
 // of the run before to now.
-std::optional<event::v1::AgentEvent> GapSince(const Sealer& sealer, const Clock& clock) {
-  const trail::ChainHead& last = sealer.previous();
+std::optional<event::v1::AgentEvent> GapSince(const trail::ChainHead& last, const Clock& clock) {
   if (!last.known) return std::nullopt;
   event::v1::AgentEvent gap;
   gap.set_clean(last.clean);
@@ -263,13 +262,14 @@ void Agent::Impl::GiveKeyToServiceManager() {
 
 void Agent::Impl::PipelineThread(const std::stop_token& stop) {
   StartInfo info;
-  info.reason = !sealer_->previous().known  ? "first start"
-                : sealer_->continued()      ? "restarted, the epoch goes on"
-                : sealer_->previous().clean ? "started"
-                                            : "started after an unclean end";
-  info.previous_clean = !sealer_->previous_unclean();
+  const trail::ChainHead& before = spool_->recovery().head;
+  info.reason = !before.known          ? "first start"
+                : sealer_->continued() ? "restarted, the epoch goes on"
+                : before.clean         ? "started"
+                                       : "started after an unclean end";
+  info.previous_clean = !before.known || before.clean;
   info.version = kVersion;
-  info.gap = GapSince(*sealer_, clock_);
+  info.gap = GapSince(before, clock_);
   if (Status s = pipeline_->Start(info); !s.ok()) return Fail(ExitCode::kStorage, s);
   DeclareSpoolDamage();
 

@@ -49,7 +49,8 @@ class FirstLight : public testing::Test {
 
   static std::vector<std::string> AncestorExes(const Json& event) {
     std::vector<std::string> out;
-    for (const Json& a : event.at("actor").at("ancestors")) out.push_back(a.value("exe", ""));
+    for (const Json& a : event.at("actor").at("ancestors"))
+      out.push_back(a.at("exe").is_string() ? a.at("exe").get<std::string>() : "");
     return out;
   }
 
