@@ -83,7 +83,7 @@ while read -r where what; do
       tell "programs don't include each other" "$where" "$what"
       ;;
   esac
-done < <(includes '*.cc' '*.h' | grep -v '^tests/')
+done < <(includes '*.cc' '*.h' | grep -vE '^(tests|[a-z]+/testing)/')
 
 # 3. The libraries.
 uses() { # WHAT INCLUDE_PATTERN ALLOWED_FILES_PATTERN
