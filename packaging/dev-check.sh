@@ -123,8 +123,10 @@ fuzzed_sources() { # NAME: the files whose coverage counts
   case $1 in
     config) printf '%s\n' base/config_loader.cc base/yaml_tree.cc ;;
     decoder) find agent/decode -name '*.cc' ! -name '*_test.cc' ! -name '*_fuzzer.cc' ;;
-    header) printf '%s\n' trail/header.cc ;;
-    spool) find agent/spool -name '*.cc' ! -name '*_test.cc' ! -name '*_fuzzer.cc' ;;
+    header) printf '%s\n' trail/leaf.cc trail/wire.cc ;;
+    note) printf '%s\n' trail/note.cc ;;
+    redact) find agent/redact -name '*.cc' ! -name '*_test.cc' ! -name '*_fuzzer.cc' ;;
+    spool) printf '%s\n' agent/spool/record_format.cc agent/spool/segment_scanner.cc ;;
     *) find . -path ./build -prune -o -name "${1}.cc" -print ;;
   esac
 }
