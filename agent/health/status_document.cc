@@ -32,6 +32,27 @@ uint64_t UnackedAgeNs(const StatusFacts& f) {
   return oldest == 0 || oldest > f.now_wall_ns ? 0 : f.now_wall_ns - oldest;
 }
 
+// Every kind that `absent` would feed is fed by an attached hook too: a way to
+// act passes unseen, which the coverage record says, but no kind is missing.
+bool SeenOtherwise(const HookCoverage& absent, const std::vector<HookCoverage>& coverage) {
+  return std::all_of(absent.kinds.begin(), absent.kinds.end(), [&](const std::string& kind) {
+    return std::any_of(coverage.begin(), coverage.end(), [&](const HookCoverage& hook) {
+      return (hook.state == HookState::kAttached || hook.state == HookState::kFallback) &&
+             std::find(hook.kinds.begin(), hook.kinds.end(), kind) != hook.kinds.end();
+    });
+  });
+}
+
+std::vector<std::string> BlindSpots(const StatusFacts& f) {
+  std::vector<std::string> out;
+  for (const HookCoverage& hook : *f.coverage) {
+    if (hook.state == HookState::kAbsent && SeenOtherwise(hook, *f.coverage)) {
+      out.push_back(fmt::format("{}: {}", hook.hook, hook.why));
+    }
+  }
+  return out;
+}
+
 std::vector<std::string> Problems(const StatusFacts& f) {
   std::vector<std::string> problems;
   if (f.refusing || f.pipeline.backpressure) {
@@ -44,7 +65,9 @@ std::vector<std::string> Problems(const StatusFacts& f) {
     problems.push_back(fmt::format("no collector for {} s: {}", UnackedAgeNs(f) / 1'000'000'000, f.ship.last_error));
   }
   for (const HookCoverage& hook : *f.coverage) {
-    if (hook.state == HookState::kAbsent) problems.push_back(fmt::format("hook {} is absent: {}", hook.hook, hook.why));
+    if (hook.state == HookState::kAbsent && !SeenOtherwise(hook, *f.coverage)) {
+      problems.push_back(fmt::format("hook {} is absent: {}", hook.hook, hook.why));
+    }
   }
   return problems;
 }
@@ -96,6 +119,7 @@ std::string RenderStatus(const StatusFacts& f) {
       {"hooks", hooks},
       {"health", problems.empty() ? "ok" : "degraded"},
       {"problems", problems},
+      {"blind_spots", BlindSpots(f)},
   };
   // Error texts may quote bytes of a peer: never let them break the document.
   return document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -32,7 +32,8 @@ struct StatusFacts {
 };
 
 // Ends in a newline. "health" is "ok" or "degraded"; degraded has its reasons
-// in "problems".
+// in "problems". "blind_spots" are ways to act that this kernel or this
+// configuration can't see although their kinds are observed otherwise.
 std::string RenderStatus(const StatusFacts& facts);
 
 }  // namespace nodetrail::agent
