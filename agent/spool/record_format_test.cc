@@ -53,7 +53,8 @@ TEST(RecordFormatTest, EveryFlippedBitOfARecordIsSeen) {
 }
 
 TEST(RecordFormatTest, PayloadsAreExact) {
-  const auto batch = DecodeBatchPayload(EncodeBatchPayload("abc", ""));
+  const std::string payload = EncodeBatchPayload("abc", "");
+  const auto batch = DecodeBatchPayload(payload);
   ASSERT_TRUE(batch.has_value());
   EXPECT_EQ(batch->leaf, "abc");
   EXPECT_EQ(batch->body, "");
