@@ -153,6 +153,8 @@ Status Agent::Impl::OpenSealer() {
   options.config_sha256 = options_.config_sha256;
   NT_ASSIGN_OR_RETURN(options.program_sha256, ProgramHash());
   options.spool_head = spool_->recovery().head;
+  // Only a later epoch can vouch for what follows a hole, and declare the hole.
+  options.force_new_epoch = !spool_->recovery().missing.empty();
   options.zstd_level = config_.batch().zstd_level();
   options.clock = &clock_;
   for (InheritedFd& inherited : options_.inherited) {
