@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <set>
+#include <tuple>
 #include <utility>
 
 #include "cli/client.h"
@@ -62,13 +64,20 @@ Result<std::string> Resolve(Client* client, const TreeOptions& options, uint64_t
   if (!options.node.empty()) request.set_expr(request.expr() + " and node:" + expr::Quote(options.node));
   request.set_since_wall_ns(since);
   std::vector<std::pair<std::string, std::string>> found;  // identity, node; newest first
+  // /proc tells starts in ticks of 10 ms, the kernel in ns: a process that ran
+  // before the agent has two identities, and the newer is the right one.
+  std::set<std::tuple<std::string, uint32_t, uint64_t>> starts;
   bool more = false;
   NT_RETURN_IF_ERROR(client->Search(
       request, 2000,
       [&](const Row& row) {
         std::pair<std::string, std::string> one{schema::Hex(row.event.proc_uid()),
                                                 schema::TerminalSafe(row.view().Node())};
-        if (std::find(found.begin(), found.end(), one) == found.end()) found.push_back(std::move(one));
+        const bool known = std::find(found.begin(), found.end(), one) != found.end();
+        if (!known &&
+            starts.insert({row.facts.agent_id, row.process.pid(), row.process.start_boot_ns() / 10'000'000}).second) {
+          found.push_back(std::move(one));
+        }
         return found.size() < 6;
       },
       &more));

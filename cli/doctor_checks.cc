@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <ctime>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "nodetrail/base/fd.h"
@@ -51,24 +52,48 @@ double Number(const nlohmann::json& object, const char* key) {
   return it != object.end() && it->is_number() ? it->get<double>() : 0.0;
 }
 
+bool Attached(std::string_view state) { return state == "attached" || state == "fallback"; }
+
+std::vector<std::string> KindsOf(const nlohmann::json& hook) {
+  std::vector<std::string> out;
+  if (const auto it = hook.find("kinds"); it != hook.end() && it->is_array()) {
+    for (const auto& kind : *it) {
+      if (kind.is_string()) out.push_back(TerminalSafe(kind.get<std::string>()));
+    }
+  }
+  return out;
+}
+
+// A hook that is absent is a failure where nothing else sees its kinds, and a
+// warning where something does: part of the events pass by.
 void CheckHooks(const nlohmann::json& hooks, Checks* out) {
+  std::set<std::string> seen;
+  for (const auto& hook : hooks) {
+    if (!hook.is_object() || !Attached(Text(hook, "state"))) continue;
+    for (auto& kind : KindsOf(hook)) seen.insert(std::move(kind));
+  }
   for (const auto& hook : hooks) {
     if (!hook.is_object()) continue;
     const std::string state = Text(hook, "state");
     const std::string why = Text(hook, "why");
-    std::string kinds;
-    if (const auto it = hook.find("kinds"); it != hook.end() && it->is_array()) {
-      for (const auto& kind : *it)
-        kinds += (kinds.empty() ? "" : ", ") + TerminalSafe(kind.is_string() ? kind.get<std::string>() : "");
+    const auto kinds = KindsOf(hook);
+    const std::string line =
+        fmt::format("{} ({}) {}{}{}{}", Text(hook, "hook"), Text(hook, "family"), state, kinds.empty() ? "" : ": ",
+                    fmt::join(kinds, ", "), why.empty() || why == state ? "" : "; " + why);
+    if (Attached(state) || state == "off") {
+      Add(out, "hooks", State::kOk, line);
+      continue;
     }
-    const std::string line = fmt::format("{} ({}) {}{}{}", Text(hook, "hook"), Text(hook, "family"), state,
-                                         kinds.empty() ? "" : ": " + kinds, why.empty() ? "" : "; " + why);
-    if (state == "attached" || state == "off") Add(out, "hooks", State::kOk, line);
-    else if (state == "fallback") Add(out, "hooks", State::kOk, line);
-    else
+    std::vector<std::string> blind;
+    for (const auto& kind : kinds) {
+      if (!seen.contains(kind)) blind.push_back(kind);
+    }
+    if (blind.empty()) {
+      Add(out, "hooks", State::kWarn, line, "other hooks see these kinds, but not by this way");
+    } else {
       Add(out, "hooks", State::kFail, line,
-          kinds.empty() ? "see the kernel lines above"
-                        : fmt::format("{} are not recorded on this node; see the kernel lines above", kinds));
+          fmt::format("{} are not recorded on this node; see the kernel lines above", fmt::join(blind, ", ")));
+    }
   }
 }
 
@@ -128,6 +153,11 @@ void CheckAgentStatus(const nlohmann::json& document, const Status& error, Check
   bool told = false;
   if (const auto it = document.find("problems"); it != document.end() && it->is_array()) {
     for (const auto& problem : *it) {
+      // The hooks tell these themselves, below.
+      if (problem.is_string() && problem.get<std::string>().starts_with("hook ")) {
+        told = true;
+        continue;
+      }
       Add(out, "agent", State::kFail, TerminalSafe(problem.is_string() ? problem.get<std::string>() : problem.dump()),
           "the agent's log says more");
       told = true;

@@ -42,7 +42,7 @@ class Table {
   const Context& context_;
   bool with_date_ = true;
   bool with_id_ = true;
-  size_t node_ = 14, user_ = 14, kind_ = 15, outcome_ = 8, what_ = 0;
+  size_t node_ = 14, user_ = 14, kind_ = 15, outcome_ = 12, what_ = 0;
 };
 
 }  // namespace nodetrail::cli

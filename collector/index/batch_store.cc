@@ -50,12 +50,11 @@ bool OpenBatch::Event(size_t ordinal, event::v1::Event* out) const {
          out->ParseFromString(batch_.events(static_cast<int>(ordinal)));
 }
 
-bool OpenBatch::Actor(const event::v1::Event& event, size_t* ordinal, event::v1::Process* out) const {
-  if (event.proc_uid().empty()) return false;
+OpenBatch::ActorEntry OpenBatch::Actor(const event::v1::Event& event) const {
+  if (event.proc_uid().empty()) return {};
   const auto it = actors_.find({event.proc_uid(), event.exec_count()});
-  if (it == actors_.end()) return false;
-  *ordinal = it->second;
-  return out->ParseFromString(batch_.processes(static_cast<int>(it->second)));
+  if (it == actors_.end()) return {};
+  return {&processes_[it->second], batch_.processes(static_cast<int>(it->second))};
 }
 
 BatchStore::BatchStore(std::string trail_dir, size_t cache_bytes)
@@ -116,11 +115,13 @@ Result<std::shared_ptr<const OpenBatch>> BatchStore::Load(const LeafInfo& leaf) 
   auto raw = trail::DecompressBody(stored, leaf.raw_len);
   if (!raw.ok()) return Annotate(raw.status(), path);
   if (!out->batch_.ParseFromString(*raw)) return DataLoss(fmt::format("{}: not an EventBatch", path));
-  out->bytes_ = raw->size() + raw->size() / 2 + 1024;
-  event::v1::Process process;
-  for (int i = 0; i < out->batch_.processes_size(); ++i) {
-    if (!process.ParseFromString(out->batch_.processes(i))) continue;
-    out->actors_.emplace(OpenBatch::Key{process.proc_uid(), process.exec_count()}, static_cast<size_t>(i));
+  // The records, and the processes taken apart.
+  out->bytes_ = 4 * raw->size() + 1024;
+  out->processes_.resize(static_cast<size_t>(out->batch_.processes_size()));
+  for (size_t i = 0; i < out->processes_.size(); ++i) {
+    auto& process = out->processes_[i];
+    if (!process.ParseFromString(out->batch_.processes(static_cast<int>(i)))) continue;
+    out->actors_.emplace(OpenBatch::Key{process.proc_uid(), process.exec_count()}, i);
   }
   return std::shared_ptr<const OpenBatch>(out);
 }

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "nodetrail/base/status.h"
 #include "nodetrail/event/v1/event.pb.h"
@@ -51,16 +52,21 @@ class OpenBatch {
   // Record bytes of event `ordinal` parsed into *out. False: there is none, or
   // it does not parse.
   bool Event(size_t ordinal, event::v1::Event* out) const;
-  // The dictionary entry of an event's actor, and its place among `processes`.
-  // False: it is not there, or does not parse.
-  bool Actor(const event::v1::Event& event, size_t* ordinal, event::v1::Process* out) const;
+  // The dictionary entry of an event's actor: nothing if it is not there, or
+  // does not parse. Lives as long as this.
+  struct ActorEntry {
+    const event::v1::Process* process = nullptr;
+    std::string_view bytes;  // verbatim
+  };
+  [[nodiscard]] ActorEntry Actor(const event::v1::Event& event) const;
   [[nodiscard]] size_t bytes() const { return bytes_; }
 
  private:
   friend class BatchStore;
   using Key = std::pair<std::string, uint32_t>;  // proc_uid, exec_count
   event::v1::EventBatch batch_;
-  std::map<Key, size_t> actors_;
+  std::map<Key, size_t> actors_;  // place among processes
+  std::vector<event::v1::Process> processes_;
   size_t bytes_ = 0;
 };
 

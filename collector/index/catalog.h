@@ -21,7 +21,7 @@
 
 namespace nodetrail::collector {
 
-inline constexpr int64_t kIndexFormat = 1;
+inline constexpr int64_t kIndexFormat = 2;
 
 struct PartitionInfo {
   std::string name;  // "p20260131T00" or "odd"

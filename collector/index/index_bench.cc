@@ -87,7 +87,8 @@ int Run(const std::string& dir, size_t events, size_t per_batch, int rounds) {
                            "node:web-1 and user:root and path:/tmp/*",
                            "nothing-has-this",
                            "exit_code:2 and duration:>9s",
-                           "ino:4711"}) {
+                           "ino:4711",
+                           "cause:capset"}) {
     const auto query = expr::Parse(text, last);
     if (!query.ok()) {
       fmt::print(stderr, "{}\n", query.status().message());

@@ -358,12 +358,10 @@ class IndexerImpl final : public Indexer {
   Status AddEvents(const LeafInfo& leaf, const OpenBatch& batch) {
     const auto facts = leaf.Facts();
     event::v1::Event event;
-    event::v1::Process process;
     for (int i = 0; i < batch.batch().events_size(); ++i) {
       const auto ordinal = static_cast<size_t>(i);
       if (!batch.Event(ordinal, &event)) continue;
-      size_t place = 0;
-      const bool known = batch.Actor(event, &place, &process);
+      const auto actor = batch.Actor(event);
       std::string name = PartitionName(event.t_wall_ns(), options_.partition_hours);
       if (!known_parts_.contains(name)) {
         if (known_parts_.size() >= kMaxPartitions) name = PartitionName(0, options_.partition_hours);
@@ -372,8 +370,7 @@ class IndexerImpl final : public Indexer {
       NT_ASSIGN_OR_RETURN(PartitionWriter * part, Part(name));
       const uint64_t before = part->added();
       NT_RETURN_IF_ERROR(
-          part->Add(PositionOf(leaf.log_index, ordinal), schema::EventView{event, known ? &process : nullptr, facts},
-                    known ? std::string_view(batch.batch().processes(static_cast<int>(place))) : std::string_view()));
+          part->Add(PositionOf(leaf.log_index, ordinal), schema::EventView{event, actor.process, facts}, actor.bytes));
       const auto t = static_cast<uint64_t>(IndexTime(event.t_wall_ns()));
       auto [it, fresh] = touched_.try_emplace(name, PartitionInfo{name, t, t, 0});
       it->second.min_wall_ns = std::min(it->second.min_wall_ns, t);

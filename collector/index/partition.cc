@@ -40,7 +40,8 @@ CREATE TABLE IF NOT EXISTS ev(
   pos INTEGER PRIMARY KEY, t INTEGER, kind INTEGER, body INTEGER, agent INTEGER, host INTEGER, epoch INTEGER, seq INTEGER,
   tid INTEGER, proc INTEGER, img INTEGER, uid INTEGER, euid INTEGER, gid INTEGER, user INTEGER, euser INTEGER,
   luser INTEGER, grp INTEGER, login INTEGER, ses INTEGER, ok INTEGER, err INTEGER, path INTEGER, path2 INTEGER,
-  raddr INTEGER, laddr INTEGER, rport INTEGER, lport INTEGER, child INTEGER, reason INTEGER, stage INTEGER);
+  raddr INTEGER, laddr INTEGER, rport INTEGER, lport INTEGER, child INTEGER, reason INTEGER, stage INTEGER,
+  code INTEGER, sig INTEGER, dur INTEGER, ino INTEGER, sent INTEGER, recv INTEGER);
 CREATE INDEX IF NOT EXISTS ev_t ON ev(t);
 CREATE INDEX IF NOT EXISTS ev_kind ON ev(kind, t);
 CREATE INDEX IF NOT EXISTS ev_agent ON ev(agent, t) WHERE agent <> 0;
@@ -109,8 +110,10 @@ Result<PartitionWriter> PartitionWriter::Open(const std::string& path) {
   NT_ASSIGN_OR_RETURN(out.chain_put_, out.db_.Prepare("INSERT INTO chain(hash) VALUES(?1)"));
   NT_ASSIGN_OR_RETURN(out.anc_put_, out.db_.Prepare("INSERT OR IGNORE INTO anc VALUES(?1, ?2, ?3)"));
   NT_ASSIGN_OR_RETURN(
-      out.ev_put_, out.db_.Prepare("INSERT OR IGNORE INTO ev VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,"
-                                   "?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31) RETURNING 1"));
+      out.ev_put_,
+      out.db_.Prepare(
+          "INSERT OR IGNORE INTO ev VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,"
+          "?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32,?33,?34,?35,?36,?37) RETURNING 1"));
   return out;
 }
 
@@ -249,6 +252,15 @@ Status PartitionWriter::Add(int64_t position, const schema::EventView& view, std
   put.Bind(25, raddr).Bind(26, laddr).Bind(27, OrAbsent(e.net().has_remote(), e.net().remote().port()));
   put.Bind(28, OrAbsent(e.net().has_local(), e.net().local().port())).Bind(29, child);
   put.Bind(30, reason).Bind(31, stage);
+  const auto number = [](bool has, uint64_t value) { return has ? IndexTime(value) : -1; };
+  const bool exit = e.has_exit();
+  const bool close = e.kind() == ev::KIND_NET_CLOSE;
+  put.Bind(32, number(exit, e.exit().exit_code())).Bind(33, number(exit && e.exit().signal() != 0, e.exit().signal()));
+  put.Bind(34, number(exit || close, exit ? e.exit().duration_ns() : e.net().duration_ns()));
+  const auto* file = e.has_file() && e.file().has_file() ? &e.file().file() : nullptr;
+  if (e.has_exec() && view.process != nullptr && view.process->has_exe_file()) file = &view.process->exe_file();
+  put.Bind(35, number(file != nullptr, file != nullptr ? file->ino() : 0));
+  put.Bind(36, number(close, e.net().bytes_sent())).Bind(37, number(close, e.net().bytes_received()));
   NT_ASSIGN_OR_RETURN(const bool inserted, put.Step());
   put.Reset();
   if (inserted) ++added_;

@@ -276,6 +276,12 @@ class Compiler {
       case FieldId::kPort: return {{"rport", "rport >= 0", "ev_rport"}, {"lport", "lport >= 0", "ev_lport"}};
       case FieldId::kRemotePort: return {{"rport", "rport >= 0", "ev_rport"}};
       case FieldId::kLocalPort: return {{"lport", "lport >= 0", "ev_lport"}};
+      case FieldId::kExitCode: return {{"code", "code >= 0", ""}};
+      case FieldId::kSignal: return {{"sig", "sig >= 0", ""}};
+      case FieldId::kDuration: return {{"dur", "dur >= 0", ""}};
+      case FieldId::kInode: return {{"ino", "ino >= 0", ""}};
+      case FieldId::kBytesSent: return {{"sent", "sent >= 0", ""}};
+      case FieldId::kBytesReceived: return {{"recv", "recv >= 0", ""}};
       default: return {};
     }
   }
@@ -283,22 +289,16 @@ class Compiler {
   // Bodies that alone can have a value for the field; empty: any.
   static std::vector<int> BodiesWith(FieldId field) {
     switch (field) {
-      case FieldId::kExitCode:
-      case FieldId::kSignal: return {Event::kExit};
-      case FieldId::kDuration: return {Event::kExit, Event::kNet};
       case FieldId::kCause: return {Event::kCredChange};
       case FieldId::kOldUid:
       case FieldId::kOldEuid: return {Event::kCredChange, Event::kExec};
       case FieldId::kChildPid: return {Event::kFork};
       case FieldId::kProtocol:
-      case FieldId::kDirection:
-      case FieldId::kBytesSent:
-      case FieldId::kBytesReceived: return {Event::kNet};
+      case FieldId::kDirection: return {Event::kNet};
       case FieldId::kFlags:
       case FieldId::kSyscall:
       case FieldId::kPathSource:
       case FieldId::kNewPath: return {Event::kFile};
-      case FieldId::kInode:
       case FieldId::kDevice:
       case FieldId::kMode:
       case FieldId::kFileUid: return {Event::kFile, Event::kExec};

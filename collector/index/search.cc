@@ -142,13 +142,10 @@ class Run {
     }
     const size_t ordinal = OrdinalOf(key.position);
     if (!batch_->Event(ordinal, &event_)) return true;
-    size_t place = 0;
-    const bool known = batch_->Actor(event_, &place, &process_);
-    const schema::EventView view{event_, known ? &process_ : nullptr, facts_};
+    const auto actor = batch_->Actor(event_);
+    const schema::EventView view{event_, actor.process, facts_};
     if (!expr::Matches(*spec_.query, view)) return true;
-    const auto& records = batch_->batch();
-    return on_row(FoundRow{key, *leaf_, view, records.events(static_cast<int>(ordinal)),
-                           known ? std::string_view(records.processes(static_cast<int>(place))) : std::string_view()});
+    return on_row(FoundRow{key, *leaf_, view, batch_->batch().events(static_cast<int>(ordinal)), actor.bytes});
   }
 
   Result<const LeafInfo*> Leaf(uint64_t index) {
@@ -180,7 +177,6 @@ class Run {
   std::shared_ptr<const OpenBatch> batch_;
   schema::RowFacts facts_;
   event::v1::Event event_;
-  event::v1::Process process_;
 };
 
 }  // namespace

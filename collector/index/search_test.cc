@@ -109,8 +109,9 @@ class SearchTest : public testing::Test {
         for (int j = 0; j < batch->batch().events_size(); ++j) {
           Record one;
           EXPECT_TRUE(batch->Event(static_cast<size_t>(j), &one.event));
-          size_t place = 0;
-          one.known = batch->Actor(one.event, &place, &one.process);
+          const auto actor = batch->Actor(one.event);
+          one.known = actor.process != nullptr;
+          if (one.known) one.process = *actor.process;
           one.facts = leaf.Facts();
           one.found = {{IndexTime(one.event.t_wall_ns()), PositionOf(i, static_cast<size_t>(j))},
                        batch->batch().events(j)};
@@ -366,7 +367,8 @@ TEST_F(SearchTest, PlansUseIndexes) {
     EXPECT_TRUE(plan(text).exact) << text;
   }
   EXPECT_FALSE(plan("exit_code:1").drivers.has_value());
-  EXPECT_FALSE(plan("exit_code:1").exact);
+  EXPECT_TRUE(plan("exit_code:1").exact);
+  EXPECT_FALSE(plan("cause:setuid").exact);
   EXPECT_TRUE(plan("exit_code:1 and path:/etc/*").drivers.has_value());
 }
 

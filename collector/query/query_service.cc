@@ -259,15 +259,12 @@ class QueryServiceImpl final : public QueryService {
     leaf.hostname = Hostname(batch.batch(), hostnames);
     const auto facts = leaf.Facts();
     event::v1::Event event;
-    event::v1::Process process;
     EventRow row;
     for (int i = 0; i < batch.batch().events_size(); ++i) {
       if (!batch.Event(static_cast<size_t>(i), &event)) continue;
-      size_t place = 0;
-      const bool known = batch.Actor(event, &place, &process);
-      if (!expr::Matches(query, schema::EventView{event, known ? &process : nullptr, facts})) continue;
-      FillRow(leaf, batch.batch().events(i),
-              known ? std::string_view(batch.batch().processes(static_cast<int>(place))) : std::string_view(), &row);
+      const auto actor = batch.Actor(event);
+      if (!expr::Matches(query, schema::EventView{event, actor.process, facts})) continue;
+      FillRow(leaf, batch.batch().events(i), actor.bytes, &row);
       if (!writer->Write(row)) return false;
     }
     return true;
@@ -298,14 +295,9 @@ class QueryServiceImpl final : public QueryService {
     if (!leaf) return NotFound(fmt::format("no event {} in this trail (or it is not indexed yet)", text));
     NT_ASSIGN_OR_RETURN(const auto batch, index_->bodies()->Open(*leaf));
     event::v1::Event event;
-    event::v1::Process process;
     for (int i = 0; i < batch->batch().events_size(); ++i) {
       if (!batch->Event(static_cast<size_t>(i), &event) || event.seq() != id->seq) continue;
-      size_t place = 0;
-      const bool known = batch->Actor(event, &place, &process);
-      FillRow(*leaf, batch->batch().events(i),
-              known ? std::string_view(batch->batch().processes(static_cast<int>(place))) : std::string_view(),
-              out->mutable_row());
+      FillRow(*leaf, batch->batch().events(i), batch->Actor(event).bytes, out->mutable_row());
       return AddProof(&catalog, *leaf, batch->batch(), static_cast<uint64_t>(i), out);
     }
     return NotFound(fmt::format("event {} was withheld by a rule: its number is used, its record was not kept", text));
