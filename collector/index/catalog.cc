@@ -40,8 +40,13 @@ uint64_t Uint(int64_t value) { return static_cast<uint64_t>(value); }
 Result<Catalog> Catalog::Open(const std::string& index_dir, Db::Mode mode) {
   Catalog out;
   NT_ASSIGN_OR_RETURN(out.db_, Db::Open(index_dir + "/catalog.db", mode));
-  if (mode == Db::Mode::kReadWrite) NT_RETURN_IF_ERROR(out.db_.Exec(std::string(kSchema)));
-  NT_ASSIGN_OR_RETURN(Stmt * get, out.Cached("SELECT value FROM meta WHERE key = 'format'"));
+  if (mode == Db::Mode::kReadWrite) NT_RETURN_IF_ERROR(out.db_.Exec(fmt::format("BEGIN;{}COMMIT", kSchema)));
+  const auto probe = out.Cached("SELECT value FROM meta WHERE key = 'format'");
+  if (mode == Db::Mode::kReadOnly && probe.status().code() == Code::kInternal) {
+    return Unavailable("the index is just being made; try again");
+  }
+  NT_RETURN_IF_ERROR(probe.status());
+  Stmt* get = *probe;
   NT_ASSIGN_OR_RETURN(const bool has, get->Step());
   const int64_t format = has ? get->Int(0) : 0;
   get->Reset();

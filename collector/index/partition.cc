@@ -93,7 +93,7 @@ std::string PartitionName(uint64_t wall_ns, uint32_t partition_hours) {
 Result<PartitionWriter> PartitionWriter::Open(const std::string& path) {
   PartitionWriter out;
   NT_ASSIGN_OR_RETURN(out.db_, Db::Open(path, Db::Mode::kReadWrite));
-  NT_RETURN_IF_ERROR(out.db_.Exec(std::string(kSchema)));
+  NT_RETURN_IF_ERROR(out.db_.Exec(fmt::format("BEGIN;{}COMMIT", kSchema)));
   NT_RETURN_IF_ERROR(out.db_.Exec(fmt::format("INSERT OR IGNORE INTO meta VALUES('format', {})", kIndexFormat)));
   NT_ASSIGN_OR_RETURN(auto format, out.db_.Prepare("SELECT value FROM meta WHERE key = 'format'"));
   NT_ASSIGN_OR_RETURN(const bool has, format.Step());

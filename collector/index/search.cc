@@ -2,6 +2,7 @@
 #include "collector/index/search.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -183,9 +184,19 @@ class Run {
 
 Result<SearchStats> Search(const std::string& index_dir, BatchStore* bodies, const SearchSpec& spec,
                            const std::function<bool(const FoundRow&)>& on_row) {
-  if (::access((index_dir + "/catalog.db").c_str(), F_OK) != 0) return SearchStats{};
-  NT_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(index_dir, Db::Mode::kReadOnly));
-  return Run(index_dir, bodies, spec, std::move(catalog)).Go(on_row);
+  const std::string catalog_path = index_dir + "/catalog.db";
+  struct stat before {};
+  if (::stat(catalog_path.c_str(), &before) != 0) return SearchStats{};
+  auto catalog = Catalog::Open(index_dir, Db::Mode::kReadOnly);
+  Result<SearchStats> found = catalog.ok() ? Run(index_dir, bodies, spec, std::move(*catalog)).Go(on_row)
+                                           : Result<SearchStats>(catalog.status());
+  // What fails because the files are made anew meanwhile says nothing of them.
+  struct stat after {};
+  if (!found.ok() && found.status().code() != Code::kCancelled &&
+      (::stat(catalog_path.c_str(), &after) != 0 || after.st_ino != before.st_ino)) {
+    return Unavailable("the index is being rebuilt; try again");
+  }
+  return found;
 }
 
 }  // namespace nodetrail::collector
