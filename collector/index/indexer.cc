@@ -33,7 +33,10 @@ using std::chrono::steady_clock;
 // see events so late, and so many files are open.
 constexpr uint64_t kGroupLeaves = 256;
 constexpr auto kGroupTime = milliseconds(200);
-constexpr size_t kMaxPartitionsOpen = 8;
+// … but while it catches up, throughput counts.
+constexpr uint64_t kSweepGroupLeaves = 4096;
+constexpr auto kSweepGroupTime = milliseconds(3000);
+constexpr size_t kMaxPartitionsOpen = 4;
 constexpr uint64_t kSweepLeaves = 1024;
 // An agent that lies about the time can't make files without end: past this,
 // new spans share the partition of odd times.
@@ -269,7 +272,8 @@ class IndexerImpl final : public Indexer {
   // From position_ on, until `step` returns false. A few leaves are read one by
   // one (no reading through a segment for each batch), many in one sweep.
   Status ReadLeaves(uint64_t target, const std::function<bool(uint64_t, std::string_view)>& step) {
-    if (target - position_ > kSweepLeaves) {
+    sweeping_ = target - position_ > kSweepLeaves;
+    if (sweeping_) {
       NT_ASSIGN_OR_RETURN(auto reader, trail::TrailReader::Open(options_.trail_dir));
       return reader->ForEach(
           position_, [&](const trail::LeafLocation& where, std::string_view leaf) { return step(where.index, leaf); });
@@ -292,8 +296,9 @@ class IndexerImpl final : public Indexer {
   }
 
   [[nodiscard]] bool GroupIsFull() const {
-    return position_ - group_from_ >= kGroupLeaves || touched_.size() >= kMaxPartitionsOpen ||
-           steady_clock::now() - group_start_ >= kGroupTime;
+    return position_ - group_from_ >= (sweeping_ ? kSweepGroupLeaves : kGroupLeaves) ||
+           touched_.size() >= kMaxPartitionsOpen ||
+           steady_clock::now() - group_start_ >= (sweeping_ ? kSweepGroupTime : kGroupTime);
   }
 
   Status AddLeaf(uint64_t index, std::string_view leaf_bytes) {
@@ -466,6 +471,7 @@ class IndexerImpl final : public Indexer {
   trail::Hash last_leaf_hash_{};
   bool checked_against_log_ = false;
   bool log_trouble_ = false;  // an error now is the log's, not the index's
+  bool sweeping_ = false;
   uint64_t retried_leaf_ = UINT64_MAX;
   int retries_ = 0;
   uint64_t group_from_ = 0;

@@ -114,7 +114,7 @@ Result<Db> Db::Open(const std::string& path, Mode mode) {
   NT_RETURN_IF_ERROR(out.Exec("PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON"));
   if (mode == Mode::kReadWrite) {
     // FULL: a committed position is on the disk, rows and all. WAL: readers don't wait.
-    NT_RETURN_IF_ERROR(out.Exec("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384"));
+    NT_RETURN_IF_ERROR(out.Exec("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-32768"));
   }
   return out;
 }
