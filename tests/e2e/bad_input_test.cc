@@ -168,9 +168,10 @@ TEST_F(BadInput, AFullDiskIsCountedAndSurvived) {
       seconds(20)))
       << node_.AgentStatus().dump();
   fs::remove(filler);
-  node_.StartCollector();
   ASSERT_TRUE(Eventually([&] { return node_.AgentStatus().value("health", "") == "ok"; }, seconds(30)))
       << node_.AgentStatus().dump();
+  // Only now: while the rings were full, its own start would have been lost with the rest.
+  node_.StartCollector();
   ASSERT_TRUE(node_.Settled(seconds(60)));
   uint64_t lost = 0;
   for (const Json& e : node_.Query({"--since", "1h", "--kind", "agent.loss"})) {
