@@ -73,20 +73,36 @@ stop_daemon() { # NAME
 ppid_of() { awk '/^PPid:/ { print $2 }' "/proc/$1/status" 2>/dev/null; }
 
 # The topmost ancestor of this shell below pid 1: everything that this login
-# started descends from it. Nothing is printed when the chain ends at 0, that is
-# when we were put into this pid namespace from outside: there is no login then.
+# started descends from it. Nothing is printed when there is no login: the chain
+# ends at 0 (we were put into this pid namespace from outside), or its top is a
+# shell without a terminal that was started to run this one command and ends
+# with it: nothing that is done later would descend from it.
 login_root() {
   local pid=$$ parent
   while parent=$(ppid_of "$pid") && [[ -n $parent ]]; do
     case $parent in
       0) return 0 ;;
       1)
-        echo "$pid"
+        runs_one_command "$pid" || echo "$pid"
         return 0
         ;;
     esac
     pid=$parent
   done
+}
+
+runs_one_command() { # PID
+  local comm rest
+  read -r comm <"/proc/$1/comm" || return 0
+  case $comm in
+    sh | bash | dash | zsh | ksh | dev | env | timeout | nice | sudo | su | setsid | nohup | stdbuf) ;;
+    *) return 1 ;;
+  esac
+  # The field after the command name: state ppid pgrp session tty_nr
+  rest=$(sed 's/.*) //' "/proc/$1/stat")
+  # shellcheck disable=SC2086
+  set -- $rest
+  [[ $5 == 0 ]]
 }
 
 is_below() { # ANCESTOR: is this shell it, or started by it?
