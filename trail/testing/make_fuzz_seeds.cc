@@ -136,6 +136,8 @@ Status Spool(const std::string& dir) {
   NT_RETURN_IF_ERROR(Write(dir, "whole-repaired", 7, segment));
   NT_RETURN_IF_ERROR(Write(dir, "with-free-space", 3, segment + std::string(256, '\0')));
   NT_RETURN_IF_ERROR(Write(dir, "torn", 1, segment.substr(0, segment.size() - 40)));
+  NT_RETURN_IF_ERROR(Write(dir, "unreadable", 0x4f, segment));
+  NT_RETURN_IF_ERROR(Write(dir, "shorter-than-said", static_cast<char>(0x87), segment));
   std::string rotten = segment;
   rotten[agent::kSpoolHeaderBytes + 30] = static_cast<char>(rotten[agent::kSpoolHeaderBytes + 30] ^ 1);
   return Write(dir, "rot", 1, rotten);
