@@ -47,7 +47,12 @@ std::string CredText(const ev::Event& e, bool unicode) {
     out += fmt::format("{}caps {:x}{}{:x}", out.empty() ? "" : ", ", before.caps().effective(), Arrow(unicode),
                        after.caps().effective());
   }
-  if (out.empty()) out = e.outcome().success() ? "nothing changed" : "refused";
+  if (out.empty() && !e.outcome().success()) out = "refused";
+  // What else a record can be about: it exists only because something changed.
+  if (out.empty()) {
+    out =
+        e.cred_change().cause() == ev::CRED_CAUSE_SETGROUPS ? "supplementary groups replaced" : "other fields changed";
+  }
   return fmt::format("{} by {}", out, schema::CredCauseLabel(e.cred_change().cause()));
 }
 

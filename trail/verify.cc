@@ -255,7 +255,7 @@ class TrailVerification {
 
   void ReportCounters(AgentState* agent, const std::string& batch) {
     const v1::LossCounters& c = agent->last_losses;
-    const uint64_t events = c.ring() + c.map() + c.decode() + c.evicted_events();
+    const uint64_t events = c.ring() + c.map() + c.decode() + c.probe() + c.evicted_events();
     if (agent->epoch_has_loss_event || (events == 0 && c.evicted_batches() == 0)) return;
     Add(FindingKind::kDeclaredLoss, fmt::format("the epoch's counters tell of {} lost events", events), batch);
     agent->coverage.losses.push_back({batch, "counters", "", events, 0, 0});

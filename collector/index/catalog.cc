@@ -111,7 +111,7 @@ Status Catalog::AddLeaf(const LeafInfo& leaf, const trail::Hash& leaf_hash, cons
   add->Bind(12, Int(leaf.sealed_wall_ns)).Bind(13, host_id);
   NT_RETURN_IF_ERROR(add->Run());
 
-  const uint64_t lost = losses.ring() + losses.map() + losses.decode() + losses.evicted_events();
+  const uint64_t lost = losses.ring() + losses.map() + losses.decode() + losses.probe() + losses.evicted_events();
   NT_ASSIGN_OR_RETURN(Stmt * sum, Cached(R"sql(
       INSERT INTO epoch VALUES(?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8)
       ON CONFLICT(agent, epoch) DO UPDATE SET events = events + excluded.events, batches = batches + 1,
