@@ -148,7 +148,7 @@ TEST(Kill, UnderAServiceManagerTheEpochGoesOn) {
   const std::string said = node.dir() + "/holder.out";
   Process holder(
       {Binary("notify_holder"), "--restart", "--", Binary("nodetrail-agent"), "--config", node.agent_config()}, said);
-  ASSERT_TRUE(Eventually([&] { return ReadAll(said).find("READY") != std::string::npos; }, seconds(20)))
+  ASSERT_TRUE(Eventually([&] { return ReadAll(said).find("READY") != std::string::npos; }, seconds(120)))
       << ReadAll(said);
   ASSERT_TRUE(
       Eventually([&] { return ReadAll(said).find("FDSTORE nodetrail-ratchet") != std::string::npos; }, seconds(10)));
@@ -163,7 +163,7 @@ TEST(Kill, UnderAServiceManagerTheEpochGoesOn) {
         return !after.is_null() && after.at("pid") != before.at("pid") &&
                after.at("batch_seq") > before.at("batch_seq");
       },
-      seconds(20)));
+      seconds(120)));
   EXPECT_EQ(after.at("epoch"), before.at("epoch"));
   RunCommand({"touch", node.dir() + "/after"});
   ASSERT_TRUE(node.Settled());

@@ -249,14 +249,14 @@ void Node::StartCollector() {
       [&] {
         return !collector.running() || Cli({"status", "--json"}).out.find("trail_dir") != std::string::npos;
       },
-      seconds(20)));
+      seconds(60)));
   ASSERT_TRUE(collector.running()) << ReadAll(log("collector"));
 }
 
 void Node::StartAgent(const AgentOptions& options) {
   WriteAgentConfig(options);
   agent = Process({Binary("nodetrail-agent"), "--config", agent_config()}, log("agent"));
-  ASSERT_TRUE(Eventually([&] { return !agent.running() || !AgentStatus().is_null(); }, seconds(30)));
+  ASSERT_TRUE(Eventually([&] { return !agent.running() || !AgentStatus().is_null(); }, seconds(120)));
   ASSERT_TRUE(agent.running()) << ReadAll(log("agent"));
 }
 
