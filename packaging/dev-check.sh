@@ -56,6 +56,15 @@ verb_tier() { # TIER CTEST ARGS…
   fi
 }
 
+verb_sanitize() { # asan|tsan CTEST ARGS…
+  local preset=${1:-}
+  [[ $preset == asan || $preset == tsan ]] || misuse "sanitize asan, or sanitize tsan"
+  shift
+  build "$preset" unit_tests
+  # The lint checks are the same whatever compiles the programs.
+  run_ctest "$preset" -L '^unit$' -E '^lint\.' -j"$(nproc)" --timeout 300 "$@"
+}
+
 verb_fuzz() {
   local name=${1:-} runs=1000000 seconds=0 coverage=''
   [[ $name != --list ]] || {
