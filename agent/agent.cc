@@ -96,7 +96,8 @@ class Agent::Impl {
   void PipelineThread(const std::stop_token& stop);
   // Ends the run from any thread; the first reason stays.
   void Fail(ExitCode code, const Status& status);
-  void DeclareSpoolDamage();
+  Status DeclareSpoolDamage();
+  Status StartPipeline();
   void GiveKeyToServiceManager();
   [[nodiscard]] std::string StatusDocument() const;
   void FeedWatchdog();
@@ -235,7 +236,7 @@ void Agent::Impl::Fail(ExitCode code, const Status& status) {
 }
 
 // What recovery could not read was durable once and is gone: a loss like any other.
-void Agent::Impl::DeclareSpoolDamage() {
+Status Agent::Impl::DeclareSpoolDamage() {
   for (const SpoolRecovery::Missing& missing : spool_->recovery().missing) {
     event::v1::AgentEvent loss;
     loss.set_stage("spool");
@@ -245,8 +246,9 @@ void Agent::Impl::DeclareSpoolDamage() {
     loss.set_seq_from(missing.from_seq);
     loss.set_seq_to(missing.to_seq);
     loss.set_count(missing.to_seq - missing.from_seq + 1);
-    if (Status s = pipeline_->Report(event::v1::KIND_AGENT_LOSS, loss); !s.ok()) return Fail(ExitCode::kStorage, s);
+    NT_RETURN_IF_ERROR(pipeline_->Report(event::v1::KIND_AGENT_LOSS, loss));
   }
+  return OkStatus();
 }
 
 // The descriptor is the same for the life of an epoch; its content follows.
@@ -262,7 +264,7 @@ void Agent::Impl::GiveKeyToServiceManager() {
   }
 }
 
-void Agent::Impl::PipelineThread(const std::stop_token& stop) {
+Status Agent::Impl::StartPipeline() {
   StartInfo info;
   const trail::ChainHead& before = spool_->recovery().head;
   info.reason = !before.known          ? "first start"
@@ -272,9 +274,11 @@ void Agent::Impl::PipelineThread(const std::stop_token& stop) {
   info.previous_clean = !before.known || before.clean;
   info.version = kVersion;
   info.gap = GapSince(before, clock_);
-  if (Status s = pipeline_->Start(info); !s.ok()) return Fail(ExitCode::kStorage, s);
-  DeclareSpoolDamage();
+  NT_RETURN_IF_ERROR(pipeline_->Start(info));
+  return DeclareSpoolDamage();
+}
 
+void Agent::Impl::PipelineThread(const std::stop_token& stop) {
   const auto interval = milliseconds(config_.capture().drain_interval_ms());
   auto next = std::chrono::steady_clock::now() + milliseconds(config_.capture().test_hold_ms());
   while (!stop.stop_requested()) {
@@ -324,6 +328,9 @@ void Agent::Impl::FeedWatchdog() {
 
 Failure Agent::Impl::Run(int signal_fd) {
   last_tick_boot_ns_ = clock_.BootNs() + uint64_t{config_.capture().test_hold_ms()} * 1'000'000;
+  // First the pipeline, which marks the product's own processes, then the ship
+  // thread: a collector on this node would else be seen accepting our connection.
+  if (Status s = StartPipeline(); !s.ok()) return {ExitCode::kStorage, s};
   shipper_->Start();
   std::jthread pipeline([this](const std::stop_token& stop) { PipelineThread(stop); });
   log::Info(fmt::format("observing {}; epoch {}; shipping to {}",
