@@ -163,7 +163,7 @@ Status TrailWriter::PutBody(const Hash& sha256, std::string_view body) {
 
 // All of a group is written before the first of it is synced: the file
 // system then commits them together, and the later syncs find it done. One by
-// one each costs a commit of its own (measured on ext4: ten times as slow).
+// one each costs a commit of its own.
 Status TrailWriter::PutBodies(std::span<const std::pair<Hash, std::string_view>> bodies) {
   // Descriptors held at once.
   constexpr size_t kAtOnce = 64;
