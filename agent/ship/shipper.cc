@@ -188,7 +188,9 @@ class Shipper::Impl {
       if (!FlushAck()) return End::kFailed;
       if (welcomed_) SendNext();
       if (StopOver()) return End::kDone;
-      if (welcomed_ && Stopping() && in_flight_.empty() && !next_ && !writing_) return End::kDone;
+      // What is left is what the spool holds, not what was handed to the stream:
+      // a write that found the stream closed took its batch with it.
+      if (welcomed_ && Stopping() && in_flight_.empty() && !writing_ && !source_->Oldest()) return End::kDone;
       if (Steady::now() >= deadline_) return TimedOut();
       WaitForWork();
     }

@@ -267,6 +267,26 @@ TEST_F(ShipperTest, StopShipsWhatIsLeft) {
   EXPECT_EQ(shipper_->Stats().state, ShipState::kIdle);
 }
 
+// The connection breaks while we stop: stopping connects again and ships the rest.
+TEST_F(ShipperTest, StopShipsWhatIsLeftOverABrokenConnection) {
+  StartCollector();
+  TcpProxy proxy(collector_->port());
+  // The cut moves over handshake, Hello, Welcome and the first frames.
+  for (int64_t limit = 1400; limit < 4000; limit += 50) {
+    const uint64_t before = proxy.cuts();
+    proxy.CutAfter(limit);
+    Add(3, 300);
+    StartShipper(ShipTo(proxy.port()));
+    const std::jthread mend([&] {
+      WaitUntil([&] { return proxy.cuts() > before || source_.size() == 0; });
+      proxy.CutAfter(TcpProxy::kNoLimit);
+    });
+    ASSERT_TRUE(shipper_->Stop(milliseconds(15'000)).ok()) << limit;
+    ASSERT_EQ(source_.size(), 0U) << limit;
+  }
+  EXPECT_EQ(LogLeaves(), sent_);
+}
+
 TEST_F(ShipperTest, StopWithoutACollectorEndsInTime) {
   agent::ShipOptions options = ShipTo(1);
   options.config.set_max_backoff_s(60);

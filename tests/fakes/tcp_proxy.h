@@ -115,7 +115,7 @@ class TcpProxy {
     if (n < 0) return errno == EAGAIN || errno == EINTR;
     if (n == 0) return false;
     if (black_hole_) return true;
-    const int64_t room = limit - *count;
+    const int64_t room = std::max<int64_t>(limit - *count, 0);  // the limit may have been lowered since
     const auto want = static_cast<size_t>(std::min<int64_t>(n, room));
     size_t done = 0;
     while (done < want) {
