@@ -61,6 +61,7 @@ verb_sanitize() { # asan|tsan CTEST ARGS…
   [[ $preset == asan || $preset == tsan ]] || misuse "sanitize asan, or sanitize tsan"
   shift
   build "$preset" unit_tests
+  export TSAN_OPTIONS="suppressions=$root/tests/tsan.supp ignore_noninstrumented_modules=1 ${TSAN_OPTIONS:-}"
   # The lint checks are the same whatever compiles the programs.
   run_ctest "$preset" -L '^unit$' -E '^lint\.' -j"$(nproc)" --timeout 300 "$@"
 }
