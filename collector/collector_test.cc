@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "collector/test_fixture.h"
+#include "nodetrail/trail/tile.h"
 #include "nodetrail/trail/verify.h"
 #include "tests/fakes/tcp_proxy.h"
 
@@ -119,6 +120,77 @@ TEST_F(TrailTest, CheckpointsGrowConsistently) {
     ASSERT_TRUE(proof.ok());
     EXPECT_TRUE(trail::VerifyConsistency(seen[i - 1].size, seen[i - 1].root, seen[i].size, seen[i].root, *proof).ok());
   }
+}
+
+// What a web server would serve is the log under its checkpoint, at every size.
+TEST_F(TrailTest, TilesAreThereBeforeTheCheckpointThatCoversThem) {
+  StartCollector();
+  const auto read = [this](const trail::TileId& id) { return ReadFile(Path("log/" + trail::TilePath(id)), 1U << 24); };
+  for (const size_t n : {3U, 252U, 1U, 4U}) {
+    Feed(&maker_, n);
+    const std::vector<std::string> leaves = LogLeaves();
+    ExpectCheckpointOf(leaves);
+    const Sequencer::Head head = collector_->head();
+    const auto root = trail::TileRoot(head.size, read);
+    ASSERT_TRUE(root.ok()) << root.status().ToString();
+    EXPECT_EQ(*root, head.root);
+    for (uint64_t tile = 0; tile <= head.size / 256; ++tile) {
+      const unsigned width = trail::TileWidthAt(0, tile, head.size);
+      if (width == 0) continue;
+      const auto bundle = read({true, 0, tile, width});
+      ASSERT_TRUE(bundle.ok()) << bundle.status().ToString();
+      const auto entries = trail::ParseEntryBundle(*bundle, width);
+      ASSERT_TRUE(entries.ok()) << entries.status().ToString();
+      for (unsigned i = 0; i < width; ++i) EXPECT_EQ((*entries)[i], leaves[tile * 256 + i]);
+    }
+  }
+  StopCollector();
+  // Partial tiles gave way to the full one; nothing unfinished lies about.
+  EXPECT_FALSE(fs::exists(Path("log/tile/0/000.p")));
+  EXPECT_FALSE(fs::exists(Path("log/tile/entries/000.p")));
+  for (const auto& entry : fs::recursive_directory_iterator(Path("log/tile"))) {
+    EXPECT_NE(entry.path().extension(), ".tmp") << entry.path();
+  }
+  const trail::VerifyReport report = Verify();
+  EXPECT_EQ(report.verdict, trail::TrailVerdict::kIntact) << report.summary;
+  EXPECT_EQ(report.tiles_missing, 0U);
+  EXPECT_GE(report.tiles, 5U);
+}
+
+TEST_F(TrailTest, MissingTilesArePublishedAtStart) {
+  StartCollector();
+  Feed(&maker_, 260);
+  ExpectCheckpointOf(LogLeaves());
+  StopCollector();
+  fs::remove_all(Path("log/tile"));
+  EXPECT_EQ(Verify().tiles_missing, 5U);
+  StartCollector();
+  StopCollector();
+  const trail::VerifyReport report = Verify();
+  EXPECT_EQ(report.tiles_missing, 0U);
+  EXPECT_EQ(report.tiles, 5U);
+  EXPECT_EQ(report.verdict, trail::TrailVerdict::kIntact) << report.summary;
+}
+
+// The batches are taken all the same; that the log is signed no more is said.
+TEST_F(TrailTest, ATileThatWasAlteredIsNeitherRewrittenNorSignedOver) {
+  StartCollector();
+  Feed(&maker_, 260);
+  ExpectCheckpointOf(LogLeaves());
+  StopCollector();
+  const std::string checkpoint = ReadFile(Path("log/checkpoint"), 4096).value();
+  Flip(Path("log/tile/0/000"), 100);
+  const std::string altered = ReadFile(Path("log/tile/0/000"), 8192).value();
+  StartCollector();
+  ASSERT_TRUE(WaitUntil([&] { return !collector_->head().problem.empty(); }));
+  EXPECT_NE(collector_->head().problem.find("log/tile/0/000"), std::string::npos) << collector_->head().problem;
+  Feed(&maker_, 3);
+  StopCollector();
+  EXPECT_EQ(ReadFile(Path("log/tile/0/000"), 8192).value(), altered);
+  EXPECT_EQ(ReadFile(Path("log/checkpoint"), 4096).value(), checkpoint);
+  const trail::VerifyReport report = Verify();
+  EXPECT_EQ(report.verdict, trail::TrailVerdict::kTamper);
+  EXPECT_EQ(report.first_bad->file, "log/tile/0/000");
 }
 
 TEST_F(TrailTest, ATornTailIsCutAndTheChainGoesOn) {

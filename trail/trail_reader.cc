@@ -11,6 +11,7 @@
 #include <optional>
 #include <system_error>
 
+#include "nodetrail/trail/tile.h"
 #include "nodetrail/trail/trail_store.h"
 #include "trail/segment_format.h"
 
@@ -39,6 +40,27 @@ Result<UniqueFd> OpenRegular(const std::string& path) {
   if (::fstat(fd.get(), &st) != 0) return ErrnoStatus(errno, fmt::format("stat {}", path));
   if (!S_ISREG(st.st_mode)) return DataLoss(fmt::format("{}: not a regular file", path));
   return fd;
+}
+
+// The whole of a regular file.
+Result<std::string> ReadRegular(const std::string& path, uint64_t max_bytes) {
+  NT_ASSIGN_OR_RETURN(const UniqueFd fd, OpenRegular(path));
+  struct stat st {};
+  if (::fstat(fd.get(), &st) != 0) return ErrnoStatus(errno, fmt::format("stat {}", path));
+  if (st.st_size < 0 || static_cast<uint64_t>(st.st_size) > max_bytes) {
+    return ResourceExhausted(fmt::format("{}: longer than {} bytes", path, max_bytes));
+  }
+  std::string out(static_cast<size_t>(st.st_size), '\0');
+  size_t have = 0;
+  while (have < out.size()) {
+    const ssize_t n = ::pread(fd.get(), out.data() + have, out.size() - have, static_cast<off_t>(have));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus(errno, fmt::format("read {}", path));
+    if (n == 0) break;
+    have += static_cast<size_t>(n);
+  }
+  out.resize(have);
+  return out;
 }
 
 // Sequential reading with look-ahead; `size` bytes or fewer at the end.
@@ -332,24 +354,11 @@ Result<std::string> TrailReader::Leaf(uint64_t index) {
 }
 
 Result<std::string> TrailReader::Body(const Hash& sha256) const {
-  const std::string path = dir_ + "/" + BodyPath(sha256);
-  NT_ASSIGN_OR_RETURN(const UniqueFd fd, OpenRegular(path));
-  struct stat st {};
-  if (::fstat(fd.get(), &st) != 0) return ErrnoStatus(errno, fmt::format("stat {}", path));
-  if (st.st_size < 0 || static_cast<uint64_t>(st.st_size) > kMaxBodyBytes) {
-    return ResourceExhausted(fmt::format("{}: longer than 8 MiB", path));
-  }
-  std::string out(static_cast<size_t>(st.st_size), '\0');
-  size_t have = 0;
-  while (have < out.size()) {
-    const ssize_t n = ::pread(fd.get(), out.data() + have, out.size() - have, static_cast<off_t>(have));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoStatus(errno, fmt::format("read {}", path));
-    if (n == 0) break;
-    have += static_cast<size_t>(n);
-  }
-  out.resize(have);
-  return out;
+  return ReadRegular(dir_ + "/" + BodyPath(sha256), kMaxBodyBytes);
+}
+
+Result<std::string> TrailReader::Tile(std::string_view path) const {
+  return ReadRegular(fmt::format("{}/log/{}", dir_, path), kMaxTileBytes);
 }
 
 Result<std::string> TrailReader::Checkpoint() const { return ReadFile(dir_ + "/log/checkpoint", 1U << 20); }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "nodetrail/trail/trail_store.h"
+#include "trail/verify_tiles.h"
 
 namespace nodetrail::trail {
 namespace {
@@ -62,6 +63,7 @@ class TrailVerification {
     NT_RETURN_IF_ERROR(failed);
     for (const std::string& damage : reader_->damage()) Add(FindingKind::kTamper, damage);
     FinishRoot();
+    FinishTiles();
     for (auto& [key, agent] : agents_) FinishAgent(agent.get());
     Conclude();
     return std::move(report_);
@@ -108,6 +110,7 @@ class TrailVerification {
       return OkStatus();
     }
     checkpoint_ = std::move(*checkpoint);
+    tile_check_.emplace(reader_, checkpoint_->size);
     report_.checkpoint_size = checkpoint_->size;
     report_.checkpoint_root = Hex(checkpoint_->root);
     if (checkpoint_->size == 0 && checkpoint_->root != EmptyRoot()) {
@@ -141,7 +144,9 @@ class TrailVerification {
       return OkStatus();
     }
     ++report_.leaves;
-    tree_.Append(LeafHash(leaf));
+    const Hash leaf_hash = LeafHash(leaf);
+    tree_.Append(leaf_hash);
+    if (tile_check_) NT_RETURN_IF_ERROR(tile_check_->Append(leaf, leaf_hash));
     if (checkpoint_ && tree_.size() == checkpoint_->size) root_agrees_ = tree_.Root() == checkpoint_->root;
     if (prior_ && tree_.size() == prior_->size && tree_.Root() != prior_->root) {
       Add(FindingKind::kTamper,
@@ -374,6 +379,28 @@ class TrailVerification {
     report_.checkpoint_trusted = policy_.log_key.has_value() && root_agrees_ && !root_broken_;
   }
 
+  // A tile proves nothing, and with other bytes than the leaves under a signed
+  // root it is what somebody put there.
+  void FinishTiles() {
+    if (!tile_check_) return;
+    if (root_broken_) {
+      Add(FindingKind::kNote, "the tiles were not judged: the leaves themselves do not have the checkpoint's root");
+      return;
+    }
+    report_.tiles = tile_check_->checked();
+    report_.tiles_missing = tile_check_->missing();
+    for (const TileCheck::Wrong& wrong : tile_check_->wrong()) {
+      Add(FindingKind::kTamper, wrong.text, {}, nullptr, wrong.file);
+    }
+    if (report_.tiles_missing > 0) {
+      Add(FindingKind::kNote,
+          fmt::format("{} tiles are missing, this is the first: the log can't be served from files; no tampering, the "
+                      "collector makes them anew from the leaves when it starts",
+                      report_.tiles_missing),
+          {}, nullptr, tile_check_->first_missing());
+    }
+  }
+
   void FinishAgent(AgentState* agent) {
     ReportRestart(agent);
     const ChainHead& head = agent->chain.state().head;
@@ -466,6 +493,7 @@ class TrailVerification {
   std::optional<Checkpoint> checkpoint_;
   std::optional<Checkpoint> prior_;
   CompactRange tree_;
+  std::optional<TileCheck> tile_check_;  // if there is a checkpoint
   bool root_agrees_ = false;
   bool root_broken_ = false;
   std::map<std::pair<std::string, std::string>, std::unique_ptr<AgentState>> agents_;

@@ -93,6 +93,7 @@ std::string VerifyReportJson(const VerifyReport& report) {
                        {"size", report.checkpoint_size},
                        {"root", report.checkpoint_root}};
   out["not_under_checkpoint"] = report.not_under_checkpoint;
+  out["tiles"] = {{"checked", report.tiles}, {"missing", report.tiles_missing}};
   out["agents"] = Json::array();
   for (const AgentCoverage& agent : report.agents) out["agents"].push_back(AgentJson(agent));
   out["findings"] = Json::array();
@@ -111,6 +112,8 @@ std::string VerifyReportText(const VerifyReport& report) {
   }
   if (report.not_under_checkpoint > 0)
     out += fmt::format("not yet under a checkpoint: {} leaves\n", report.not_under_checkpoint);
+  out += fmt::format("tiles checked: {}{}\n", report.tiles,
+                     report.tiles_missing > 0 ? fmt::format(", {} missing", report.tiles_missing) : "");
   out += fmt::format("bodies checked: {}\n", report.bodies);
   for (const AgentCoverage& agent : report.agents) {
     out += fmt::format("\nagent {} (tenant {}): {} batches, {} events\n", agent.agent_id, agent.tenant, agent.batches,

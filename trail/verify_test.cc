@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "nodetrail/base/fd.h"
+#include "nodetrail/trail/tile.h"
 #include "nodetrail/trail/trail_store.h"
 #include "trail/testing/temp_dir.h"
 #include "trail/testing/test_agent.h"
@@ -56,6 +57,18 @@ class VerifyTest : public ::testing::Test {
       Append(batches_.back());
     }
     Checkpoint();
+  }
+  // As the collector does it before a checkpoint.
+  void PublishTiles() {
+    TileBuilder builder;
+    std::vector<Tile> tiles;
+    for (const std::string& leaf : leaves_) builder.Append(leaf, LeafHash(leaf), &tiles);
+    for (Tile& tile : builder.Edge()) tiles.push_back(std::move(tile));
+    for (const Tile& tile : tiles) {
+      const fs::path path = trail() + "/log/" + TilePath(tile.id);
+      fs::create_directories(path.parent_path());
+      ASSERT_TRUE(WriteFileAtomically(path.string(), tile.bytes).ok());
+    }
   }
   // Writes the leaves anew, as somebody with access to the disk would.
   void Rewrite(const std::vector<std::string>& leaves) {
@@ -111,6 +124,81 @@ TEST_F(VerifyTest, AnIntactTrail) {
   const auto json = nlohmann::json::parse(VerifyReportJson(report));
   EXPECT_EQ(json["exit_code"], 0);
   EXPECT_EQ(json["agents"][0]["agent"], "web-1");
+}
+
+TEST_F(VerifyTest, TilesAreThoseOfTheLeaves) {
+  Fill();
+  PublishTiles();
+  for (int i = 0; i < 250; ++i) Append(agent_.Batch(1));
+  PublishTiles();
+  Checkpoint();
+  // Under no checkpoint yet: what is in these files is no promise.
+  Append(agent_.Batch(1));
+  PublishTiles();
+  FlipByte(trail() + "/log/tile/0/001.p/5", 3);
+  VerifyReport report = Verify();
+  EXPECT_EQ(report.verdict, TrailVerdict::kIntact) << VerifyReportText(report);
+  // Of 260 leaves: 000 and 001.p/4, twice, and that of level 1; 000.p/10, twice.
+  EXPECT_EQ(report.tiles, 7U);
+  EXPECT_EQ(report.tiles_missing, 0U);
+  EXPECT_EQ(nlohmann::json::parse(VerifyReportJson(report))["tiles"]["checked"], 7);
+}
+
+TEST_F(VerifyTest, AWrongTileUnderASignedRootIsTampering) {
+  for (int i = 0; i < 10; ++i) Append(agent_.Batch(1));
+  PublishTiles();
+  for (int i = 0; i < 250; ++i) Append(agent_.Batch(1));
+  PublishTiles();
+  Checkpoint();
+  for (const std::string file : {"log/tile/0/000", "log/tile/0/001.p/4", "log/tile/1/000.p/1", "log/tile/0/000.p/10",
+                                 "log/tile/entries/000", "log/tile/entries/001.p/4", "log/tile/entries/000.p/10"}) {
+    FlipByte(trail() + "/" + file, 20);
+    VerifyReport report = Verify();
+    EXPECT_EQ(report.verdict, TrailVerdict::kTamper) << file;
+    ASSERT_TRUE(report.first_bad.has_value()) << file;
+    EXPECT_EQ(report.first_bad->file, file);
+    FlipByte(trail() + "/" + file, 20);
+    // Longer is wrong, too.
+    std::ofstream(trail() + "/" + file, std::ios::app) << "x";
+    EXPECT_EQ(Verify().verdict, TrailVerdict::kTamper) << file;
+    fs::resize_file(trail() + "/" + file, fs::file_size(trail() + "/" + file) - 1);
+  }
+  EXPECT_EQ(Verify().verdict, TrailVerdict::kIntact);
+  fs::remove(trail() + "/log/tile/0/000");
+  fs::create_directory(trail() + "/log/tile/0/000");
+  EXPECT_EQ(Verify().verdict, TrailVerdict::kTamper);
+}
+
+TEST_F(VerifyTest, AMissingTileIsNoTampering) {
+  Fill();
+  VerifyReport report = Verify();
+  EXPECT_EQ(report.verdict, TrailVerdict::kIntact);
+  EXPECT_EQ(report.tiles_missing, 2U);
+  PublishTiles();
+  EXPECT_EQ(Verify().tiles_missing, 0U);
+  fs::remove(trail() + "/log/tile/0/000.p/10");
+  report = Verify();
+  EXPECT_EQ(report.verdict, TrailVerdict::kIntact);
+  EXPECT_EQ(report.tiles_missing, 1U);
+  ASSERT_EQ(report.findings.size(), 1U);
+  EXPECT_EQ(report.findings[0].kind, FindingKind::kNote);
+  EXPECT_EQ(report.findings[0].file, "log/tile/0/000.p/10");
+}
+
+// A partial tile that gave way to its full tile, under an older checkpoint.
+TEST_F(VerifyTest, AFullTileStandsForItsPartialTile) {
+  Fill();
+  for (int i = 0; i < 250; ++i) Append(agent_.Batch(1));
+  PublishTiles();
+  VerifyReport report = Verify();
+  EXPECT_EQ(report.verdict, TrailVerdict::kIntact);
+  EXPECT_EQ(report.checkpoint_size, 10U);
+  EXPECT_EQ(report.tiles, 2U);
+  EXPECT_EQ(report.tiles_missing, 0U);
+  FlipByte(trail() + "/log/tile/0/000", 9 * 32);
+  report = Verify();
+  EXPECT_EQ(report.verdict, TrailVerdict::kTamper);
+  EXPECT_EQ(report.first_bad->file, "log/tile/0/000");
 }
 
 TEST_F(VerifyTest, AnEmptyTrailIsIntact) { EXPECT_EQ(Verify().verdict, TrailVerdict::kIntact); }

@@ -15,6 +15,8 @@ namespace nodetrail::collector {
 namespace {
 
 constexpr size_t kMaxKeyFileBytes = 64 * 1024;
+// At start tiles are published in portions of this size.
+constexpr size_t kTilePortionBytes = 8U << 20;
 
 }  // namespace
 
@@ -132,15 +134,44 @@ void Sequencer::Run() {
       size = accepted_from_ + accepted_.size();
       last = stop_;
     }
-    if (Status status = Integrate(size); !status.ok()) {
-      SetProblem(status);
-    } else if (status = SignAndPublish(); !status.ok()) {
-      SetProblem(status);
-    }
+    Status status = CatchUpTiles();
+    if (status.ok()) status = Integrate(size);
+    if (status.ok()) status = SignAndPublish();
+    if (!status.ok()) SetProblem(status);
     std::unique_lock lock(mutex_);
     if (refused_) return;
     if (!last) cv_.wait_for(lock, options_.interval, [this] { return stop_; });
   }
+}
+
+// Once after start: the tiles of the leaves that were replayed. Those that are
+// missing, because of a crash or because the trail was written without tiles,
+// are published.
+Status Sequencer::CatchUpTiles() {
+  if (tiles_.size() >= range_.size()) return OkStatus();
+  Status failed;
+  NT_RETURN_IF_ERROR(reader_->ForEach(tiles_.size(), [&](const trail::LeafLocation&, std::string_view leaf) {
+    const trail::Hash hash = trail::LeafHash(leaf);
+    tiles_.Append(leaf, hash);
+    tiles_range_.Append(hash);
+    if (tiles_.waiting_bytes() >= kTilePortionBytes) failed = PublishTiles(&TilePublisher::PublishFull);
+    return failed.ok() && tiles_.size() < range_.size();
+  }));
+  NT_RETURN_IF_ERROR(failed);
+  if (tiles_.size() == range_.size() && tiles_range_.Root() == range_.Root()) return OkStatus();
+  const std::lock_guard lock(mutex_);
+  refused_ = true;
+  accepted_.clear();
+  return DataLoss("the log reads back otherwise than at start; no checkpoint is signed any more; run nodetrail verify");
+}
+
+Status Sequencer::PublishTiles(Status (TilePublisher::*publish)()) {
+  const Status status = (tiles_.*publish)();
+  if (status.code() != Code::kDataLoss) return status;
+  const std::lock_guard lock(mutex_);
+  refused_ = true;
+  accepted_.clear();
+  return DataLoss(fmt::format("{}; no checkpoint is signed any more", status.message()));
 }
 
 // Reads leaves [range_.size(), size) back and adds them.
@@ -160,6 +191,7 @@ Status Sequencer::Integrate(uint64_t size) {
       return false;
     }
     range_.Append(hash);
+    tiles_.Append(leaf, hash);
     accepted_.pop_front();
     ++accepted_from_;
     return accepted_from_ < size;
@@ -173,11 +205,16 @@ Status Sequencer::Integrate(uint64_t size) {
 }
 
 Status Sequencer::SignAndPublish() {
-  if (range_.size() == signed_size_ && !published_.empty()) return OkStatus();
   NT_CHECK(range_.size() >= signed_size_);
+  NT_RETURN_IF_ERROR(PublishTiles(&TilePublisher::Publish));
+  if (range_.size() == signed_size_ && !published_.empty()) {
+    tiles_.Prune();
+    return OkStatus();
+  }
   const trail::Checkpoint checkpoint{signer_.origin, range_.size(), range_.Root(), {}};
   NT_ASSIGN_OR_RETURN(std::string note, trail::SignCheckpoint(checkpoint, signer_.key));
   NT_RETURN_IF_ERROR(WriteFileAtomically(options_.trail_dir + "/log/checkpoint", note, 0644));
+  tiles_.Prune();
   published_ = std::move(note);
   signed_size_ = checkpoint.size;
   signed_root_ = checkpoint.root;

@@ -7,6 +7,10 @@
 // after they were made durable, and compared with what ingest accepted: a bit
 // that flipped in between is found before the signature. It never signs
 // a tree that is smaller than, or does not extend, the last one it signed.
+//
+// Before a checkpoint it publishes the tiles of that size (TilePublisher), made
+// from the same leaves. A tile on the disk with other bytes is damage of one of
+// the two: nothing is signed any more then.
 #ifndef NODETRAIL_COLLECTOR_LOG_SEQUENCER_H_
 #define NODETRAIL_COLLECTOR_LOG_SEQUENCER_H_
 
@@ -21,6 +25,7 @@
 #include <string_view>
 #include <thread>
 
+#include "collector/log/tile_publisher.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/status.h"
 #include "nodetrail/trail/crypto.h"
@@ -78,16 +83,21 @@ class Sequencer {
   [[nodiscard]] const trail::NoteVerifier& verifier() const { return signer_.verifier; }
 
  private:
-  Sequencer(Options options, LogSigner signer) : options_(std::move(options)), signer_(std::move(signer)) {}
+  Sequencer(Options options, LogSigner signer)
+      : options_(std::move(options)), signer_(std::move(signer)), tiles_(options_.trail_dir + "/log") {}
   void Run();
+  Status CatchUpTiles();
   Status Integrate(uint64_t size);
   Status SignAndPublish();
+  Status PublishTiles(Status (TilePublisher::*publish)());
   void SetProblem(const Status& status);
 
   const Options options_;
   const LogSigner signer_;
   // Sequencer thread, or the opener before Start.
   trail::CompactRange range_;
+  TilePublisher tiles_;
+  trail::CompactRange tiles_range_;  // over what tiles_ got before Integrate
   std::unique_ptr<trail::TrailReader> reader_;
   uint64_t signed_size_ = 0;
   trail::Hash signed_root_{};

@@ -4,6 +4,7 @@
 //   FORMAT                 "nodetrail-trail 1\n"
 //   log/NNNNNN.leaves      append-only segments of leaves, 000000 first
 //   log/checkpoint         signed note
+//   log/tile/              the log as C2SP tiles, for a web server; derived
 //   bodies/ab/<64 hex>.zst stored bodies, named by their SHA-256
 // docs/trail-format.md specifies the bytes.
 #ifndef NODETRAIL_TRAIL_TRAIL_STORE_H_
@@ -119,6 +120,11 @@ class TrailReader {
   // Stored bytes; NotFound if there is no such file, ResourceExhausted if it
   // is longer than kMaxBodyBytes. The caller checks the hash.
   Result<std::string> Body(const Hash& sha256) const;
+
+  // The file log/<path> of a tile (TilePath); NotFound if there is no such file,
+  // DataLoss if it is not a regular one, ResourceExhausted if it is longer than
+  // any tile. Unverified.
+  Result<std::string> Tile(std::string_view path) const;
 
   // log/checkpoint; NotFound if there is none.
   Result<std::string> Checkpoint() const;

@@ -90,6 +90,8 @@ struct VerifyReport {
   uint64_t checkpoint_size = 0;
   std::string checkpoint_root;        // hex
   uint64_t not_under_checkpoint = 0;  // leaves after it
+  uint64_t tiles = 0;                 // files below log/tile that are those of the leaves
+  uint64_t tiles_missing = 0;         // the log can't be served from files; no tamper
   uint64_t bodies = 0;
   uint64_t events = 0;
 
