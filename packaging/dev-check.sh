@@ -56,6 +56,12 @@ verb_tier() { # TIER CTEST ARGS…
   fi
 }
 
+verb_test_verifiers() { # [--mutations N] [--seed N]
+  install_packages packaging/build-deps.txt packaging/ci-deps.txt
+  build dev nt_make_trails
+  tests/verifiers/run.sh "$root/build/dev/bin/nt_make_trails" "$@"
+}
+
 verb_sanitize() { # asan|tsan CTEST ARGS…
   local preset=${1:-}
   [[ $preset == asan || $preset == tsan ]] || misuse "sanitize asan, or sanitize tsan"

@@ -63,6 +63,8 @@ packages_in() { sed 's/#.*//; /^[[:space:]]*$/d' "$@"; }
 missing_packages() { # FILE…
   local package
   while read -r package; do
+    # Node.js from elsewhere brings npm with it.
+    [[ $package == npm ]] && command -v npm >/dev/null && continue
     [[ $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
   done < <(packages_in "$@")
 }

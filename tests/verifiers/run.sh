@@ -6,7 +6,7 @@
 # usage: run.sh NT_MAKE_TRAILS [--mutations N] [--seed N]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-make_trails=$1
+make_trails=$(realpath "$1")
 shift
 mutations=200 seed=1
 while (($#)); do
