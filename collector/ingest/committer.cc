@@ -102,9 +102,11 @@ Status Committer::Rebuild(const OnReplay& on_replay) {
 Committer::~Committer() { Stop(); }
 
 void Committer::Start(OnDurable on_durable) {
-  on_durable_ = std::move(on_durable);
+  StartStepping(std::move(on_durable));
   thread_ = std::jthread([this] { Run(); });
 }
+
+void Committer::StartStepping(OnDurable on_durable) { on_durable_ = std::move(on_durable); }
 
 void Committer::Stop() {
   {
@@ -161,23 +163,28 @@ AgentChain& Committer::Chain(const std::string& agent_id) {
 }
 
 void Committer::Run() {
-  for (;;) {
-    std::vector<Item> items;
-    {
-      std::unique_lock lock(mutex_);
-      cv_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      uint64_t bytes = 0;
-      while (!queue_.empty() && items.size() < options_.group_batches &&
-             (items.empty() || bytes + queue_.front().bytes <= options_.group_bytes)) {
-        bytes += queue_.front().bytes;
-        queued_bytes_ -= queue_.front().bytes;
-        items.push_back(std::move(queue_.front()));
-        queue_.pop_front();
-      }
+  do {
+    std::unique_lock lock(mutex_);
+    cv_.wait(lock, [this] { return stop_ || !queue_.empty(); });
+  } while (Step());
+}
+
+bool Committer::Step() {
+  std::vector<Item> items;
+  {
+    const std::lock_guard lock(mutex_);
+    if (queue_.empty()) return false;
+    uint64_t bytes = 0;
+    while (!queue_.empty() && items.size() < options_.group_batches &&
+           (items.empty() || bytes + queue_.front().bytes <= options_.group_bytes)) {
+      bytes += queue_.front().bytes;
+      queued_bytes_ -= queue_.front().bytes;
+      items.push_back(std::move(queue_.front()));
+      queue_.pop_front();
     }
-    CommitGroup(std::move(items));
   }
+  CommitGroup(std::move(items));
+  return true;
 }
 
 void Committer::CommitGroup(std::vector<Item> items) {

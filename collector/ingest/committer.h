@@ -68,6 +68,11 @@ class Committer {
   Committer& operator=(const Committer&) = delete;
 
   void Start(OnDurable on_durable);
+  // Instead of Start: no thread; the caller's calls of Step are the ingest
+  // thread. For those who must own the order of things.
+  void StartStepping(OnDurable on_durable);
+  // Commits one group of what waits and answers it. False: nothing waited.
+  bool Step();
   // Commits what is queued, answers, then ends the thread. Idempotent.
   void Stop();
 

@@ -99,8 +99,10 @@ Status Sequencer::ReplayDone() const {
                   options_.trail_dir, range_.size(), signed_size_));
 }
 
+void Sequencer::StartStepping() { accepted_from_ = range_.size(); }
+
 void Sequencer::Start() {
-  accepted_from_ = range_.size();
+  StartStepping();
   thread_ = std::jthread([this] { Run(); });
 }
 
@@ -127,21 +129,30 @@ Sequencer::Head Sequencer::GetHead() const {
 
 void Sequencer::Run() {
   for (bool last = false; !last;) {
-    uint64_t size = 0;
     {
-      std::unique_lock lock(mutex_);
-      // The first round is at once: a log without a checkpoint gets one.
-      size = accepted_from_ + accepted_.size();
+      const std::lock_guard lock(mutex_);
       last = stop_;
     }
-    Status status = CatchUpTiles();
-    if (status.ok()) status = Integrate(size);
-    if (status.ok()) status = SignAndPublish();
-    if (!status.ok()) SetProblem(status);
+    // The first round is at once: a log without a checkpoint gets one.
+    if (!Step()) return;
     std::unique_lock lock(mutex_);
-    if (refused_) return;
     if (!last) cv_.wait_for(lock, options_.interval, [this] { return stop_; });
   }
+}
+
+bool Sequencer::Step() {
+  uint64_t size = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (refused_) return false;
+    size = accepted_from_ + accepted_.size();
+  }
+  Status status = CatchUpTiles();
+  if (status.ok()) status = Integrate(size);
+  if (status.ok()) status = SignAndPublish();
+  if (!status.ok()) SetProblem(status);
+  const std::lock_guard lock(mutex_);
+  return !refused_;
 }
 
 // Once after start: the tiles of the leaves that were replayed. Those that are

@@ -72,6 +72,12 @@ class Sequencer {
   Status ReplayDone() const;
 
   void Start();
+  // Instead of Start: no thread; the caller's calls of Step are the sequencer
+  // thread. For those who must own the order of things.
+  void StartStepping();
+  // One round: reads back, publishes the tiles, signs. False: it has refused
+  // for good.
+  bool Step();
   // Signs what is there, then ends the thread. Idempotent.
   void Stop();
 
