@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trail/verify_bodies.h"
+
+#include <string>
+#include <utility>
+
+#include "nodetrail/trail/body.h"
+
+namespace nodetrail::trail {
+
+Status BodiesCheck::Take(AgentState* agent, const v1::BatchHeader& header, const LeafLocation& where) {
+  if (header.body_codec() == v1::BODY_CODEC_NONE) return OkStatus();
+  const Hash hash = *HashFromBytes(header.body_sha256());
+  const auto bad = [&](std::string_view why) {
+    findings_->Add(FindingKind::kTamper, std::string(why), BatchName(header), &where, BodyPath(hash));
+    return OkStatus();
+  };
+  auto stored = reader_->Body(hash);
+  if (!stored.ok()) {
+    const Code code = stored.status().code();
+    if (code == Code::kNotFound) return bad("the body is missing");
+    if (code == Code::kDataLoss || code == Code::kResourceExhausted) return bad(stored.status().message());
+    return std::move(stored).status();
+  }
+  const auto batch = OpenBody(*stored, header);
+  if (!batch.ok()) return bad(batch.status().message());
+  ++checked_;
+  for (const std::string& record : batch->events()) {
+    const auto brief = PeekEvent(record);
+    if (!brief || (brief->kind != event::v1::KIND_AGENT_LOSS && brief->kind != event::v1::KIND_AGENT_GAP)) continue;
+    event::v1::Event event;
+    if (event.ParseFromString(record)) chains_->Declare(agent, header, event, where);
+  }
+  return OkStatus();
+}
+
+}  // namespace nodetrail::trail

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trail/verify_chains.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "trail/verify_coverage.h"
+
+namespace nodetrail::trail {
+namespace {
+
+// Duplicates and equivocations are told apart this far back in an epoch.
+constexpr size_t kRememberHashes = 1 << 16;
+
+}  // namespace
+
+AgentState* ChainsCheck::Take(const LeafLocation& where, std::string_view leaf, const ParsedLeaf& parsed) {
+  const v1::BatchHeader& h = parsed.header;
+  // A leaf that is not what it says must not open an account for an agent.
+  const auto key = std::pair(h.tenant(), h.agent_id());
+  auto it = agents_.find(key);
+  std::unique_ptr<AgentState> fresh;
+  if (it == agents_.end()) {
+    ChainPolicy chain_policy{h.tenant(), h.agent_id(), &cas_, kRememberHashes};
+    fresh = std::make_unique<AgentState>(std::move(chain_policy));
+  }
+  AgentState* agent = fresh ? fresh.get() : it->second.get();
+  CheckOptions options;
+  options.allow_hole = true;
+  const ChainHead before = agent->chain.state().head;
+  const ChainResult result = agent->chain.Check(leaf, std::nullopt, options);
+  if (!result.accepted()) {
+    // Rightly signed, it is the batch that it says it is.
+    if (VerifyLeafSignature(parsed)) {
+      findings_->Add(FindingKind::kTamper, result.reason, BatchName(h), &where);
+    } else {
+      findings_->AddBadLeaf(where, result.reason, BatchName(h));
+    }
+    return nullptr;
+  }
+  if (fresh) {
+    agent->coverage.tenant = h.tenant();
+    agent->coverage.agent_id = h.agent_id();
+    agents_.emplace(key, std::move(fresh));
+  }
+  TakeNotes(agent, h, result.notes, before, where);
+  CountBatch(h, &agent->coverage);
+  agent->last_losses = h.losses();
+  return agent;
+}
+
+void ChainsCheck::TakeNotes(AgentState* agent, const v1::BatchHeader& h, const ChainNotes& notes,
+                            const ChainHead& before, const LeafLocation& where) {
+  const std::string name = BatchName(h);
+  for (ChainHole hole : notes.holes) {
+    findings_->NameBadLeaves(h.agent_id(), &hole);
+    if (hole.from_seq <= hole.to_seq) agent->holes.push_back({hole, where});
+  }
+  if (notes.epoch_opened) FinishEpoch(agent, h);
+  if (notes.epoch_opened && before.known) {
+    if (notes.history_unknown) {
+      findings_->Add(
+          FindingKind::kGap,
+          fmt::format("epoch {} begins without knowledge of epoch {}: the spool was lost, with what was not yet sent",
+                      h.epoch(), before.epoch),
+          name, &where);
+    } else if (notes.spool_rolled_back) {
+      findings_->Add(FindingKind::kGap,
+                     fmt::format("epoch {} begins from an older state of the spool than the log has", h.epoch()), name,
+                     &where);
+    }
+    if (notes.unclean_restart) {
+      agent->unexplained_restart =
+          Finding{FindingKind::kGap,
+                  fmt::format("epoch {} follows {} without clean shutdown{}, and no agent.gap tells what was missed",
+                              h.epoch(), BatchName(h.agent_id(), before.epoch, before.seq),
+                              notes.same_boot_restart ? " in the same boot" : ""),
+                  name, where.index, where.file};
+    }
+  }
+  if (notes.wall_clock_back) findings_->Add(FindingKind::kNote, "the wall clock went back", name, &where);
+  if (notes.boot_clock_back) findings_->Add(FindingKind::kNote, "the boot clock went back", name, &where);
+  if (notes.unknown_fields) {
+    findings_->Add(FindingKind::kNote, "signed fields that this version does not know", name, &where);
+  }
+}
+
+void ChainsCheck::FinishEpoch(AgentState* agent, const v1::BatchHeader& opening) {
+  ReportRestart(agent);
+  ReportCounters(agent, BatchName(opening));
+  agent->epoch_has_loss_event = false;
+  agent->last_losses.Clear();
+}
+
+void ChainsCheck::ReportRestart(AgentState* agent) {
+  if (!agent->unexplained_restart) return;
+  findings_->Add(std::move(*agent->unexplained_restart));
+  agent->unexplained_restart.reset();
+}
+
+void ChainsCheck::ReportCounters(AgentState* agent, const std::string& batch) {
+  const v1::LossCounters& c = agent->last_losses;
+  const uint64_t events = c.ring() + c.map() + c.decode() + c.probe() + c.evicted_events();
+  if (agent->epoch_has_loss_event || (events == 0 && c.evicted_batches() == 0)) return;
+  findings_->Add(FindingKind::kDeclaredLoss, fmt::format("the epoch's counters tell of {} lost events", events), batch);
+  agent->coverage.losses.push_back({batch, "counters", "", events, 0, 0});
+}
+
+void ChainsCheck::Declare(AgentState* agent, const v1::BatchHeader& h, const event::v1::Event& event,
+                          const LeafLocation& where) {
+  const event::v1::AgentEvent& a = event.agent();
+  const std::string name = BatchName(h);
+  EventLoss loss{name, a.stage(), a.kind(), a.count(), a.from_wall_ns(), a.to_wall_ns()};
+  if (event.kind() == event::v1::KIND_AGENT_GAP) {
+    agent->unexplained_restart.reset();
+    // After an orderly stop nobody is surprised that nothing was seen.
+    if (a.clean()) {
+      findings_->Add(FindingKind::kNote, "the agent was stopped in order, and started again", name, &where);
+      return;
+    }
+    loss.stage = "restart";
+    findings_->Add(FindingKind::kDeclaredLoss,
+                   fmt::format("the agent declares that it did not observe the node after {}",
+                               BatchName(h.agent_id(), a.last_epoch(), a.last_batch_seq())),
+                   name, &where);
+  } else {
+    agent->epoch_has_loss_event = true;
+    if (a.stage() == "spool") {
+      agent->spool_losses.push_back({h.epoch(), {a.last_epoch(), a.seq_from(), a.seq_to()}});
+    }
+    findings_->Add(FindingKind::kDeclaredLoss,
+                   fmt::format("the agent declares {} lost events (stage {})", a.count(), a.stage()), name, &where);
+  }
+  if (agent->coverage.losses.size() < policy_.max_findings) agent->coverage.losses.push_back(std::move(loss));
+}
+
+void ChainsCheck::FinishAgent(AgentState* agent, bool root_broken) {
+  ReportRestart(agent);
+  const ChainHead& head = agent->chain.state().head;
+  const std::string& id = agent->coverage.agent_id;
+  ReportCounters(agent, BatchName(id, head.epoch, head.seq));
+  for (const AgentState::OpenHole& open : agent->holes) {
+    const ChainHole& hole = open.hole;
+    agent->coverage.holes.push_back(hole);
+    const std::string name = BatchName(id, hole.epoch, hole.from_seq);
+    const std::string range = hole.from_seq == hole.to_seq
+                                  ? fmt::format("batch {}", name)
+                                  : fmt::format("batches {} to {}", name, BatchName(id, hole.epoch, hole.to_seq));
+    // Only a later epoch may say so: its opening is signed by the identity
+    // key, and so vouches for the batches after the hole.
+    const bool declared = std::any_of(agent->spool_losses.begin(), agent->spool_losses.end(), [&](const auto& loss) {
+      return loss.declared_in > hole.epoch && loss.batches.epoch == hole.epoch &&
+             loss.batches.from_seq <= hole.from_seq && loss.batches.to_seq >= hole.to_seq;
+    });
+    if (root_broken) {
+      findings_->Add(FindingKind::kTamper,
+                     fmt::format("{} missing, and the root does not agree: removed from the log", range), name,
+                     &open.found_at);
+    } else if (declared) {
+      findings_->Add(FindingKind::kDeclaredLoss,
+                     fmt::format("{} never arrived; the agent declares that its spool lost them", range), name,
+                     &open.found_at);
+    } else {
+      findings_->Add(FindingKind::kGap, fmt::format("{} never arrived, and nobody says why", range), name,
+                     &open.found_at);
+    }
+  }
+}
+
+void ChainsCheck::Finish(bool root_broken, VerifyReport* report) {
+  for (auto& [key, agent] : agents_) FinishAgent(agent.get(), root_broken);
+  // Bad leaves after which nothing came: with one agent they can only be its next.
+  if (agents_.size() == 1) {
+    const AgentState& only = *agents_.begin()->second;
+    findings_->NameRest(only.coverage.agent_id, only.chain.expected());
+  }
+  for (auto& [key, agent] : agents_) report->agents.push_back(std::move(agent->coverage));
+}
+
+}  // namespace nodetrail::trail

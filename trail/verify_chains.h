@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The chains of all agents, while verification streams by: is each leaf the
+// next of its agent's, what is missing, and who says why.
+#ifndef NODETRAIL_TRAIL_VERIFY_CHAINS_H_
+#define NODETRAIL_TRAIL_VERIFY_CHAINS_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "nodetrail/event/v1/event.pb.h"
+#include "nodetrail/trail/chain.h"
+#include "nodetrail/trail/trail_store.h"
+#include "nodetrail/trail/verify.h"
+#include "trail/verify_findings.h"
+
+namespace nodetrail::trail {
+
+// What one verification knows of one agent.
+struct AgentState {
+  explicit AgentState(ChainPolicy policy) : chain(std::move(policy)) {}
+  ChainVerifier chain;
+  AgentCoverage coverage;
+
+  // Said by agent.loss of stage "spool": batches that its spool lost.
+  struct SpoolLoss {
+    uint64_t declared_in = 0;  // epoch
+    ChainHole batches;
+  };
+  std::vector<SpoolLoss> spool_losses;
+  struct OpenHole {
+    ChainHole hole;
+    LeafLocation found_at;
+  };
+  std::vector<OpenHole> holes;
+  // An unclean restart that no agent.gap has explained yet.
+  std::optional<Finding> unexplained_restart;
+  bool epoch_has_loss_event = false;
+  v1::LossCounters last_losses;
+};
+
+// Owner: one verification; what it is given must outlive it.
+class ChainsCheck {
+ public:
+  ChainsCheck(const VerifyPolicy& policy, const CaSet& cas, Findings* findings)
+      : policy_(policy), cas_(cas), findings_(findings) {}
+
+  // A leaf that parsed. The agent, if it is its next batch; null if it is not,
+  // which is then a finding.
+  AgentState* Take(const LeafLocation& where, std::string_view leaf, const ParsedLeaf& parsed);
+  // An agent.loss or agent.gap out of the body of a batch that Take accepted.
+  void Declare(AgentState* agent, const v1::BatchHeader& header, const event::v1::Event& event,
+               const LeafLocation& where);
+  // After the last leaf. `root_broken`: the leaves do not have the signed root.
+  void Finish(bool root_broken, VerifyReport* report);
+
+ private:
+  void TakeNotes(AgentState* agent, const v1::BatchHeader& header, const ChainNotes& notes, const ChainHead& before,
+                 const LeafLocation& where);
+  // The epoch before is over: what its counters say without an event saying it.
+  void FinishEpoch(AgentState* agent, const v1::BatchHeader& opening);
+  void ReportRestart(AgentState* agent);
+  void ReportCounters(AgentState* agent, const std::string& batch);
+  void FinishAgent(AgentState* agent, bool root_broken);
+
+  const VerifyPolicy& policy_;
+  const CaSet& cas_;
+  Findings* findings_;
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<AgentState>> agents_;  // by tenant, agent id
+};
+
+}  // namespace nodetrail::trail
+
+#endif  // NODETRAIL_TRAIL_VERIFY_CHAINS_H_
