@@ -112,7 +112,7 @@ verb_fuzz() {
 
 fuzzer_names() {
   grep -rhoE 'nt_fuzzer\(nt_[a-z_]+_fuzzer' --include=CMakeLists.txt --include='*.cmake' \
-    agent base collector cli proto schema trail 2>/dev/null | sed -E 's/nt_fuzzer\(nt_(.*)_fuzzer/\1/' | sort -u
+    agent base collector witness cli proto schema trail 2>/dev/null | sed -E 's/nt_fuzzer\(nt_(.*)_fuzzer/\1/' | sort -u
 }
 
 # The line coverage of the parser's own files by the corpora.

@@ -238,6 +238,7 @@ std::string Configuration(const pb::FileDescriptor& file) {
     const char* path;
   } programs[] = {{"AgentConfig", "nodetrail-agent", "/etc/nodetrail/agent.yaml"},
                   {"CollectorConfig", "nodetrail-collector", "/etc/nodetrail/collector.yaml"},
+                  {"WitnessConfig", "nodetrail-witness", "/etc/nodetrail/witness.yaml"},
                   {"CliConfig", "nodetrail", "/etc/nodetrail/cli.yaml"}};
   for (const auto& program : programs) {
     out += fmt::format(

@@ -75,6 +75,9 @@ while read -r where what; do
   case $from:$to in
     base:agent | base:collector | base:cli | base:trail | base:schema) tell "base includes no one" "$where" "$what" ;;
     trail:agent | trail:collector | trail:cli) tell "the trail format stands alone" "$where" "$what" ;;
+    witness:agent | witness:collector | witness:cli | agent:witness | collector:witness | cli:witness)
+      [[ $file == *_test.cc ]] || tell "the witness stands apart" "$where" "$what"
+      ;;
     schema:agent | schema:collector | schema:cli) tell "the schema library stands alone" "$where" "$what" ;;
     agent:collector | agent:cli | collector:agent | collector:cli | cli:agent)
       [[ $file == *_test.cc || $file == */test_*.h ]] && continue
@@ -99,6 +102,7 @@ uses "gRPC: only the wire" '^(grpc|grpcpp|grpc\+\+)/|\.grpc\.pb\.h$' \
   '^(agent/ship/|collector/(ingest|query)/|collector/[^/]+\.(cc|h)$|cli/|tests/)'
 uses "spdlog: only the log" '^spdlog/' '^base/log\.cc$'
 uses "yaml-cpp: only the configuration" '^yaml-cpp/' '^base/yaml_tree\.cc$'
+uses "libcurl: only what asks witnesses" '^curl/' '^(collector/witness/|tests/)'
 uses "SQLite: only the index" '^sqlite3\.h$' '^(collector/index/|tests/)'
 
 # 4. /proc, read as a file: who may look at other processes by themselves.

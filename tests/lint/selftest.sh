@@ -66,6 +66,8 @@ finds layers trail/x.cc "$spdx#include \"agent/spool/spool.h\"\n" 'stands alone'
 finds layers trail/CMakeLists.txt 'nt_library(nt_trail DEPS gRPC::grpc++)\n' 'neither libbpf nor gRPC'
 finds layers base/x.cc "$spdx#include \"trail/log.h\"\n" 'base includes no one'
 finds layers cli/x.cc "$spdx#include \"agent/decode/decode.h\"\n" "don't include each other"
+finds layers witness/x.cc "$spdx#include \"collector/log/sequencer.h\"\n" 'stands apart'
+finds layers collector/log/x.cc "$spdx#include <curl/curl.h>\n" 'libcurl'
 finds layers collector/log/x.cc "$spdx#include <spdlog/spdlog.h>\n" 'spdlog'
 finds layers agent/batch/x.cc "${spdx}auto f = Open(\"/proc/\");\n" '/proc is read by'
 clean licence
