@@ -10,9 +10,10 @@
 namespace nodetrail::trail {
 namespace {
 
-constexpr uint8_t kEd25519Type = 0x01;
+constexpr std::string_view kEd25519Type("\x01", 1);
+constexpr std::string_view kCosignatureType("\x04", 1);
 constexpr std::string_view kSignaturePrefix = "\xe2\x80\x94 ";  // EM DASH, space
-constexpr std::string_view kTypeByte("\x01", 1);
+constexpr size_t kTimeBytes = 8;
 
 // Decodes one code point at the front of `text`; nothing if it is not valid UTF-8.
 std::optional<uint32_t> TakeCodePoint(std::string_view* text) {
@@ -54,20 +55,61 @@ bool CleanText(std::string_view text) {
   return true;
 }
 
-uint32_t KeyId(std::string_view name, const PublicKey& key) {
-  const Hash hash = Sha256Of({name, "\n", kTypeByte, View(key)});
+uint32_t KeyId(std::string_view name, std::string_view type, const PublicKey& key) {
+  const Hash hash = Sha256Of({name, "\n", type, View(key)});
   return (uint32_t{hash[0]} << 24U) | (uint32_t{hash[1]} << 16U) | (uint32_t{hash[2]} << 8U) | uint32_t{hash[3]};
 }
 
-std::string BigEndian32(uint32_t value) {
+std::string BigEndian(uint64_t value, size_t bytes) {
   std::string out;
-  for (unsigned shift = 32; shift > 0; shift -= 8) out += static_cast<char>((value >> (shift - 8)) & 0xffU);
+  for (size_t shift = 8 * bytes; shift > 0; shift -= 8) out += static_cast<char>((value >> (shift - 8)) & 0xffU);
   return out;
 }
 
+std::string FormatLine(std::string_view name, uint32_t key_id, std::string_view signature) {
+  return fmt::format("{}{} {}\n", kSignaturePrefix, name, Base64Encode(BigEndian(key_id, 4) + std::string(signature)));
+}
+
 std::string SignatureLine(std::string_view text, std::string_view name, const Ed25519Key& key) {
-  const std::string blob = BigEndian32(KeyId(name, key.public_key())) + Bytes(key.Sign(text));
-  return fmt::format("{}{} {}\n", kSignaturePrefix, name, Base64Encode(blob));
+  return FormatLine(name, KeyId(name, kEd25519Type, key.public_key()), View(key.Sign(text)));
+}
+
+std::string CosignedMessage(std::string_view text, uint64_t unix_time) {
+  return fmt::format("cosignature/v1\ntime {}\n{}", unix_time, text);
+}
+
+std::string FormatVkey(std::string_view name, uint32_t key_id, std::string_view type, const PublicKey& key) {
+  return fmt::format("{}+{:08x}+{}", name, key_id, Base64Encode(std::string(type) + Bytes(key)));
+}
+
+// NoteVerifier or CosignerVerifier: they differ in the type byte only.
+template <typename Verifier>
+Result<Verifier> MakeVerifier(std::string name, std::string_view type, const PublicKey& key) {
+  if (!ValidNoteName(name)) return InvalidArgument(fmt::format("note key: illegal name of {} bytes", name.size()));
+  Verifier out;
+  out.key_id = KeyId(name, type, key);
+  out.name = std::move(name);
+  out.key = key;
+  return out;
+}
+
+template <typename Verifier>
+Result<Verifier> ParseVkey(std::string_view vkey, std::string_view type, std::string_view what) {
+  const size_t first = vkey.find('+');
+  const size_t second = first == std::string_view::npos ? first : vkey.find('+', first + 1);
+  if (second == std::string_view::npos) return InvalidArgument("verifier key: not <name>+<id>+<key>");
+  const std::string_view id = vkey.substr(first + 1, second - first - 1);
+  NT_ASSIGN_OR_RETURN(const std::string id_bytes, HexDecode(id));
+  NT_ASSIGN_OR_RETURN(const std::string blob, Base64Decode(vkey.substr(second + 1)));
+  if (blob.size() != 33 || !blob.starts_with(type)) {
+    return InvalidArgument(fmt::format("verifier key: not {} (type {}, 32 bytes)", what, int{type[0]}));
+  }
+  NT_ASSIGN_OR_RETURN(Verifier out, MakeVerifier<Verifier>(std::string(vkey.substr(0, first)), type,
+                                                           *FixedBytes<32>(std::string_view(blob).substr(1))));
+  if (id_bytes != BigEndian(out.key_id, 4)) {
+    return InvalidArgument("verifier key: the id does not belong to the key");
+  }
+  return out;
 }
 
 // The text of a note with its newline, and the signature lines after the blank line.
@@ -108,33 +150,24 @@ bool ValidNoteName(std::string_view name) {
 }
 
 Result<NoteVerifier> NoteVerifier::Make(std::string name, const PublicKey& key) {
-  if (!ValidNoteName(name)) return InvalidArgument(fmt::format("note key: illegal name of {} bytes", name.size()));
-  NoteVerifier out;
-  out.key_id = KeyId(name, key);
-  out.name = std::move(name);
-  out.key = key;
-  return out;
+  return MakeVerifier<NoteVerifier>(std::move(name), kEd25519Type, key);
 }
 
 Result<NoteVerifier> NoteVerifier::Parse(std::string_view vkey) {
-  const size_t first = vkey.find('+');
-  const size_t second = first == std::string_view::npos ? first : vkey.find('+', first + 1);
-  if (second == std::string_view::npos) return InvalidArgument("verifier key: not <name>+<id>+<key>");
-  const std::string_view id = vkey.substr(first + 1, second - first - 1);
-  NT_ASSIGN_OR_RETURN(const std::string id_bytes, HexDecode(id));
-  NT_ASSIGN_OR_RETURN(const std::string blob, Base64Decode(vkey.substr(second + 1)));
-  if (blob.size() != 33 || static_cast<uint8_t>(blob[0]) != kEd25519Type) {
-    return InvalidArgument("verifier key: not an Ed25519 key (type 1, 32 bytes)");
-  }
-  NT_ASSIGN_OR_RETURN(NoteVerifier out,
-                      Make(std::string(vkey.substr(0, first)), *FixedBytes<32>(std::string_view(blob).substr(1))));
-  if (id_bytes != BigEndian32(out.key_id)) return InvalidArgument("verifier key: the id does not belong to the key");
-  return out;
+  return ParseVkey<NoteVerifier>(vkey, kEd25519Type, "an Ed25519 key");
 }
 
-std::string NoteVerifier::ToString() const {
-  return fmt::format("{}+{:08x}+{}", name, key_id, Base64Encode(std::string(kTypeByte) + Bytes(key)));
+std::string NoteVerifier::ToString() const { return FormatVkey(name, key_id, kEd25519Type, key); }
+
+Result<CosignerVerifier> CosignerVerifier::Make(std::string name, const PublicKey& key) {
+  return MakeVerifier<CosignerVerifier>(std::move(name), kCosignatureType, key);
 }
+
+Result<CosignerVerifier> CosignerVerifier::Parse(std::string_view vkey) {
+  return ParseVkey<CosignerVerifier>(vkey, kCosignatureType, "a key for Ed25519 cosignatures");
+}
+
+std::string CosignerVerifier::ToString() const { return FormatVkey(name, key_id, kCosignatureType, key); }
 
 Result<std::string> SignNote(std::string_view text, std::string_view key_name, const Ed25519Key& key) {
   if (text.empty() || text.back() != '\n' || !CleanText(text)) {
@@ -150,24 +183,30 @@ Result<std::string> CosignNote(std::string_view note, std::string_view key_name,
   return std::string(note) + SignatureLine(parsed.text, key_name, key);
 }
 
+Result<std::vector<NoteSignature>> ParseNoteSignatures(std::string_view lines) {
+  if (lines.size() > kMaxNoteBytes) return InvalidArgument("note: longer than 1 MiB");
+  if (lines.empty() || lines.back() != '\n') {
+    return InvalidArgument("note: no signature line, or the last one has no newline");
+  }
+  std::vector<NoteSignature> out;
+  while (!lines.empty()) {
+    if (out.size() == kMaxNoteSignatures) return InvalidArgument("note: more than 100 signatures");
+    const size_t end = lines.find('\n');
+    NT_ASSIGN_OR_RETURN(NoteSignature signature, ParseSignatureLine(lines.substr(0, end)));
+    out.push_back(std::move(signature));
+    lines.remove_prefix(end + 1);
+  }
+  return out;
+}
+
 Result<Note> ParseNote(std::string_view note) {
   if (note.size() > kMaxNoteBytes) return InvalidArgument("note: longer than 1 MiB");
   if (!CleanText(note)) return InvalidArgument("note: not UTF-8, or control characters");
   const auto split = SplitNote(note);
   if (!split) return InvalidArgument("note: no blank line before the signatures");
-  if (split->lines.empty() || split->lines.back() != '\n') {
-    return InvalidArgument("note: no signature line, or the last one has no newline");
-  }
   Note out;
   out.text = std::string(split->text);
-  std::string_view rest = split->lines;
-  while (!rest.empty()) {
-    if (out.signatures.size() == kMaxNoteSignatures) return InvalidArgument("note: more than 100 signatures");
-    const size_t end = rest.find('\n');
-    NT_ASSIGN_OR_RETURN(NoteSignature signature, ParseSignatureLine(rest.substr(0, end)));
-    out.signatures.push_back(std::move(signature));
-    rest.remove_prefix(end + 1);
-  }
+  NT_ASSIGN_OR_RETURN(out.signatures, ParseNoteSignatures(split->lines));
   return out;
 }
 
@@ -243,6 +282,36 @@ Result<Checkpoint> VerifyCheckpoint(std::string_view note, const NoteVerifier& v
     return DataLoss(fmt::format("checkpoint: of log {}, not of {}", checkpoint.origin, verifier.name));
   }
   return checkpoint;
+}
+
+Result<std::string> CosignCheckpoint(std::string_view note, std::string_view name, const Ed25519Key& key,
+                                     uint64_t unix_time) {
+  if (unix_time > kMaxCosignatureTime) return OutOfRange("cosignature: the time is above 2^63-1");
+  NT_ASSIGN_OR_RETURN(const CosignerVerifier cosigner, CosignerVerifier::Make(std::string(name), key.public_key()));
+  NT_ASSIGN_OR_RETURN(const Note parsed, ParseNote(note));
+  NT_RETURN_IF_ERROR(ParseCheckpointBody(parsed.text).status());
+  return FormatLine(name, cosigner.key_id,
+                    BigEndian(unix_time, kTimeBytes) + Bytes(key.Sign(CosignedMessage(parsed.text, unix_time))));
+}
+
+Result<uint64_t> VerifyCosignature(std::string_view text, const NoteSignature& signature,
+                                   const CosignerVerifier& cosigner) {
+  const std::string_view blob = signature.signature;
+  if (signature.name != cosigner.name || signature.key_id != cosigner.key_id) {
+    return DataLoss(fmt::format("cosignature: by {}, not by {}", signature.name, cosigner.name));
+  }
+  if (blob.size() != kTimeBytes + sizeof(Signature)) {
+    return DataLoss(fmt::format("cosignature: that of {} is not 8 + 64 bytes", cosigner.name));
+  }
+  uint64_t time = 0;
+  for (size_t i = 0; i < kTimeBytes; ++i) time = (time << 8U) | static_cast<unsigned char>(blob[i]);
+  if (time > kMaxCosignatureTime) {
+    return DataLoss(fmt::format("cosignature: the time of {} is above 2^63-1", cosigner.name));
+  }
+  if (!Ed25519Verify(cosigner.key, CosignedMessage(text, time), blob.substr(kTimeBytes))) {
+    return DataLoss(fmt::format("cosignature: the signature of {} is wrong", cosigner.name));
+  }
+  return time;
 }
 
 }  // namespace nodetrail::trail

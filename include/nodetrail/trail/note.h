@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// C2SP signed-note and tlog-checkpoint (https://c2sp.org/signed-note,
-// https://c2sp.org/tlog-checkpoint): how a log states its size and root.
+// C2SP signed-note, tlog-checkpoint and tlog-cosignature
+// (https://c2sp.org/signed-note, https://c2sp.org/tlog-checkpoint,
+// https://c2sp.org/tlog-cosignature): how a log states its size and root, and
+// how witnesses say that they saw it.
 // Parsing is strict: what another implementation could read another way is
 // refused. Thread-safe.
 #ifndef NODETRAIL_TRAIL_NOTE_H_
@@ -37,6 +39,18 @@ struct NoteVerifier {
   [[nodiscard]] std::string ToString() const;
 };
 
+// A witness's public key: a vkey of the type of Ed25519 cosignatures.
+struct CosignerVerifier {
+  std::string name;
+  uint32_t key_id = 0;  // first four bytes of SHA-256(name || "\n" || 0x04 || key), big-endian
+  PublicKey key{};
+
+  static Result<CosignerVerifier> Make(std::string name, const PublicKey& key);
+  // "<name>+<8 hex digits>+<base64 of 0x04 || key>"; errors as NoteVerifier::Parse.
+  static Result<CosignerVerifier> Parse(std::string_view vkey);
+  [[nodiscard]] std::string ToString() const;
+};
+
 struct NoteSignature {
   std::string name;
   uint32_t key_id = 0;
@@ -53,6 +67,11 @@ struct Note {
 Result<std::string> SignNote(std::string_view text, std::string_view key_name, const Ed25519Key& key);
 // The note with a further signature line.
 Result<std::string> CosignNote(std::string_view note, std::string_view key_name, const Ed25519Key& key);
+
+// The signature lines alone, as they stand after the blank line of a note or
+// as a witness answers with them: at least one, at most kMaxNoteSignatures,
+// each ending in a newline. No signature is checked.
+Result<std::vector<NoteSignature>> ParseNoteSignatures(std::string_view lines);
 
 // Structure only; no signature is checked.
 Result<Note> ParseNote(std::string_view note);
@@ -77,6 +96,19 @@ Result<Checkpoint> ParseCheckpointBody(std::string_view text);
 Result<std::string> SignCheckpoint(const Checkpoint& checkpoint, const Ed25519Key& key);
 // Signature by `verifier`, whose name must be the origin.
 Result<Checkpoint> VerifyCheckpoint(std::string_view note, const NoteVerifier& verifier);
+
+// cosignature/v1 (Ed25519): a witness saw, at `unix_time` (seconds, at most
+// kMaxCosignatureTime), that the log grew to this checkpoint and only grew.
+inline constexpr uint64_t kMaxCosignatureTime = INT64_MAX;
+
+// The signature line, with its newline, to append to `note`, whose text must be
+// a checkpoint. Whether the log signed it is the caller's to check before.
+Result<std::string> CosignCheckpoint(std::string_view note, std::string_view name, const Ed25519Key& key,
+                                     uint64_t unix_time);
+// The time in `signature`, a line that names `cosigner` (name and key id), if
+// it is right over `text`, the text of the note; DataLoss if not.
+Result<uint64_t> VerifyCosignature(std::string_view text, const NoteSignature& signature,
+                                   const CosignerVerifier& cosigner);
 
 }  // namespace nodetrail::trail
 
