@@ -17,6 +17,7 @@
 #include "nodetrail/trail/leaf.h"
 #include "nodetrail/trail/merkle.h"
 #include "nodetrail/trail/note.h"
+#include "nodetrail/trail/policy.h"
 #include "nodetrail/trail/trail_store.h"
 #include "trail/testing/temp_dir.h"
 #include "trail/testing/test_pki.h"
@@ -344,15 +345,21 @@ std::string Vectors() {
   const std::vector<Hash> leaves{LeafHash("a"), LeafHash("b"), LeafHash("c")};
   const NoteVerifier verifier = *NoteVerifier::Make("trail.example.org/acme", log.public_key());
   const std::string note = *SignCheckpoint({verifier.name, 3, MerkleRoot(leaves), {}}, log);
+  const Ed25519Key witness = *Ed25519Key::FromSeed(std::string(32, '\x04'));
+  const CosignerVerifier cosigner = *CosignerVerifier::Make("witness.example.org/w1", witness.public_key());
+  const std::string cosignature = *CosignCheckpoint(note, cosigner.name, witness, 1679315147);
+  const std::string policy =
+      fmt::format("log {}\nwitness w1 {}\nquorum w1\n", verifier.ToString(), cosigner.ToString());
+  EXPECT_TRUE(LogPolicy::Parse(policy)->Check(note + cosignature).ok());
   return fmt::format(
       "signer seed (32 x 01), public  {}\nnext seed (32 x 02), public    {}\nheader      {}\nPAE         {}\nsignature "
       "  {}\n"
       "leaf        {}\nbatch_hash  {}\nleaf_hash   {}\nevent       {}\nbody (raw)  {}\nevents_root {}\nroot(a,b,c) {}\n"
-      "log key     {}\ncheckpoint:\n{}",
+      "log key     {}\ncheckpoint:\n{}policy:\n{}cosignature, seed 32 x 04, time 1679315147:\n{}",
       Hex(first.public_key()), Hex(second.public_key()), HexEncode(header), HexEncode(Pae(kHeaderPayloadType, header)),
       HexEncode(ParseLeaf(leaf)->signature), HexEncode(leaf), Hex(BatchHash(leaf)), Hex(LeafHash(leaf)),
       HexEncode(batch.events(0)), HexEncode(batch.SerializeAsString()), Hex(EventsRoot(batch)), Hex(MerkleRoot(leaves)),
-      verifier.ToString(), note);
+      verifier.ToString(), note, policy, cosignature);
 }
 
 TEST(FormatDocument, ItsVectorsAreTheCodes) {

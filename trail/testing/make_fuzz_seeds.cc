@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writes the seeds of the header, note and spool fuzzers under the folder
-// given: tests/fuzz/corpus. The same bytes every time.
+// Writes the seeds of the header, note, policy, checkpoint and spool fuzzers
+// under the folder given: tests/fuzz/corpus. The same bytes every time.
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -117,6 +117,31 @@ Status Notes(const std::string& dir) {
   return Write(dir, "vkey", 3, NoteVerifier::Make(name, key.public_key())->ToString());
 }
 
+// %L, %A … stand for keys of the harness (policy_fuzzer.cc).
+Status Policies(const std::string& dir) {
+  const std::string witnesses =
+      "log %L https://log.example.org/\nwitness a %A\nwitness b %B u\nwitness c %C\nwitness d %D\n";
+  NT_RETURN_IF_ERROR(Write(dir, "none", 1, "log %L\nquorum none\n"));
+  NT_RETURN_IF_ERROR(Write(dir, "one", 1, "# one\nlog %L\n\twitness a %A \nquorum a\n"));
+  NT_RETURN_IF_ERROR(Write(dir, "two-of-four", 1, witnesses + "group g 2 a b c d\nquorum g\n"));
+  NT_RETURN_IF_ERROR(
+      Write(dir, "nested", 1, witnesses + "group x any a b\ngroup y 2 c d\n\ngroup z all x y\nquorum z\n"));
+  const Ed25519Key log = Key('l');
+  return Write(dir, "whole", 0, "log " + NoteVerifier::Make("log", log.public_key())->ToString() + "\nquorum none\n");
+}
+
+Status Checkpoints(const std::string& dir) {
+  const Checkpoint checkpoint{"log.example.org", 5, Sha256Of("root"), {}};
+  const std::string note = *SignCheckpoint(checkpoint, Key('l'));
+  const std::string line = *CosignCheckpoint(note, "witness.example.org", Key('w'), 1'700'000'000);
+  const std::string lines = note.substr(note.rfind("\n\n") + 2) + line;
+  NT_RETURN_IF_ERROR(Write(dir, "note", 0, note + line));
+  NT_RETURN_IF_ERROR(Write(dir, "text", 1, *CheckpointBody(checkpoint)));
+  NT_RETURN_IF_ERROR(Write(dir, "lines", 2, lines));
+  NT_RETURN_IF_ERROR(Write(dir, "blob", 3, ParseNoteSignatures(line)->front().signature));
+  return Write(dir, "vkey", 4, CosignerVerifier::Make("witness.example.org", Key('w').public_key())->ToString());
+}
+
 Status Spool(const std::string& dir) {
   agent::SpoolSegmentHeader header;
   header.first_lsn = 1;
@@ -144,9 +169,12 @@ Status Spool(const std::string& dir) {
 }
 
 Status Run(const std::string& root) {
-  for (const char* name : {"/header", "/note", "/spool"}) NT_RETURN_IF_ERROR(MakeDirectories(root + name, 0755));
+  for (const char* name : {"/checkpoint", "/header", "/note", "/policy", "/spool"})
+    NT_RETURN_IF_ERROR(MakeDirectories(root + name, 0755));
   NT_RETURN_IF_ERROR(Headers(root + "/header"));
   NT_RETURN_IF_ERROR(Notes(root + "/note"));
+  NT_RETURN_IF_ERROR(Policies(root + "/policy"));
+  NT_RETURN_IF_ERROR(Checkpoints(root + "/checkpoint"));
   return Spool(root + "/spool");
 }
 

@@ -64,7 +64,7 @@ test('the root of a body', () => {
 
 test('the checkpoint, and none of its bytes changed', async () => {
   const key = parseLogKey(nodeCrypto, vector('log key'));
-  const note = utf8(block.substring(block.indexOf('checkpoint:\n') + 'checkpoint:\n'.length));
+  const note = utf8(block.substring(block.indexOf('checkpoint:\n') + 'checkpoint:\n'.length, block.indexOf('policy:\n')));
   const tree = new Tree(nodeCrypto);
   for (const letter of ['a', 'b', 'c']) tree.append(utf8(letter));
   assert.equal(hex(tree.root()), vector('root(a,b,c)'));
