@@ -7,6 +7,7 @@
 // on the seed only; keys are fresh in each run.
 // nt_make_trails --verify CASES: one line for each case: exit code, first bad.
 #include <fmt/format.h>
+#include <google/protobuf/descriptor.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -400,8 +401,30 @@ int Verify(const std::string& cases) {
   return 0;
 }
 
+// The numbers on the wire, as docs/trail-format.md lists them.
+int Fields() {
+  const google::protobuf::FileDescriptor* file = v1::BatchHeader::descriptor()->file();
+  for (int i = 0; i < file->message_type_count(); ++i) {
+    const google::protobuf::Descriptor* message = file->message_type(i);
+    fmt::print("{}\n", message->name());
+    for (int f = 0; f < message->field_count(); ++f) {
+      const google::protobuf::FieldDescriptor* field = message->field(f);
+      const bool nested = field->message_type() != nullptr;
+      fmt::print("  {} {} {}{}\n", field->number(), field->name(), field->is_repeated() ? "repeated " : "",
+                 nested ? field->message_type()->name() : std::string(field->type_name()));
+    }
+  }
+  for (int i = 0; i < file->enum_type_count(); ++i) {
+    const google::protobuf::EnumDescriptor* type = file->enum_type(i);
+    fmt::print("{}\n", type->name());
+    for (int v = 0; v < type->value_count(); ++v) fmt::print("  {} {}\n", type->value(v)->number(), type->value(v)->name());
+  }
+  return 0;
+}
+
 int Main(const std::vector<std::string>& args) {
   if (args.size() == 2 && args[0] == "--verify") return Verify(args[1]);
+  if (args.size() == 1 && args[0] == "--fields") return Fields();
   if (args.size() != 5 || args[1] != "--seed" || args[3] != "--mutations") {
     fmt::print(stderr, "usage: nt_make_trails DIR --seed N --mutations N | --verify CASES\n");
     return 64;
