@@ -32,7 +32,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/nodetrail-verifiers.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 "$make_trails" "$work" --seed "$seed" --mutations "$mutations"
 "$make_trails" --verify "$work/cases.tsv" >"$work/cpp.tsv"
-awk -F'\t' -v OFS='\t' '{ print $4, "--ca", $5, "--log-key", $6, ($7 == "-" ? "" : "--older-checkpoint\t" $7) }' \
+awk -F'\t' -v OFS='\t' '{ print $4, "--ca", $5, "--log-key", $6, ($7 == "-" ? "" : "--prior\t" $7) }' \
   "$work/cases.tsv" | sed 's/\t$//' >"$work/batch"
 node dist/src/cli.js --batch "$work/batch" >"$work/ts.json"
 node "$root/tests/verifiers/compare.mjs" "$work"

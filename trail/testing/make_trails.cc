@@ -417,7 +417,8 @@ int Fields() {
   for (int i = 0; i < file->enum_type_count(); ++i) {
     const google::protobuf::EnumDescriptor* type = file->enum_type(i);
     fmt::print("{}\n", type->name());
-    for (int v = 0; v < type->value_count(); ++v) fmt::print("  {} {}\n", type->value(v)->number(), type->value(v)->name());
+    for (int v = 0; v < type->value_count(); ++v)
+      fmt::print("  {} {}\n", type->value(v)->number(), type->value(v)->name());
   }
   return 0;
 }

@@ -3,8 +3,10 @@
 // Section 4: is a leaf the next of its agent's chain?
 import { equal, hex } from './bytes.js';
 import { type Crypto, pae } from './crypto.js';
-import { Certificate, agentOf, chainsTo, maxIntermediates } from './identity.js';
-import { BatchType, type Leaf, sigAlgEd25519, verifyLeaf } from './leaf.js';
+import { type Certificate, checkIdentity } from './identity.js';
+import { BatchType, type Leaf, type SigAlg, type Statement } from './leaf.js';
+import type { Enrolments } from './enrolment.js';
+import { Refusal, refusal } from './refusal.js';
 
 const epochPayloadType = 'application/vnd.nodetrail.epoch-open.v1';
 // Duplicates and equivocations are told apart this far back in an epoch.
@@ -26,6 +28,9 @@ export interface Head {
   bootId: string;
   lastEventSeq: bigint;
   losses: bigint[];
+  sigAlg: SigAlg;
+  sealedWallNs: bigint;
+  openedWallNs: bigint; // of the first batch of the epoch
 }
 
 export interface Accepted {
@@ -46,8 +51,8 @@ export class Chain {
     private readonly authorities: Certificate[],
   ) {}
 
-  // Takes the leaf, or throws why it does not hold; nothing has changed then.
-  async take(leaf: Leaf): Promise<Accepted> {
+  // Takes the leaf, whose signature holds, or throws a Refusal; nothing has changed then.
+  async take(leaf: Leaf, enrolments: Enrolments): Promise<Accepted> {
     const accepted: Accepted = {
       opened: leaf.seq === 0n,
       before: this.head,
@@ -56,11 +61,11 @@ export class Chain {
       historyUnknown: false,
       rolledBack: false,
     };
-    if (leaf.sigAlg !== sigAlgEd25519) throw new Error(`signature algorithm ${leaf.sigAlg}`);
-    await this.refusePast(leaf);
-    if (accepted.opened) await this.opening(leaf, accepted);
+    this.refusePast(leaf);
+    let identity: Uint8Array | undefined;
+    if (accepted.opened) identity = await this.opening(leaf, accepted);
     else this.link(leaf, accepted);
-    if (!(await verifyLeaf(this.crypto, leaf))) throw new Error('the signature does not belong to header and signer_key');
+    enrolments.judge(leaf, identity);
     this.counters(leaf, accepted.hole !== undefined);
     this.advance(leaf);
     return accepted;
@@ -75,36 +80,49 @@ export class Chain {
     return epoch === this.head?.epoch ? this.hashes.get(seq) : undefined;
   }
 
-  private async refusePast(leaf: Leaf): Promise<void> {
+  private refusePast(leaf: Leaf): void {
     const head = this.head;
     if (!head || leaf.epoch > head.epoch || (leaf.epoch === head.epoch && leaf.seq > head.seq)) return;
     const known = this.hashAt(leaf.epoch, leaf.seq);
-    if (known === undefined) throw new Error(`position ${leaf.epoch}:${leaf.seq} is past`);
-    if (known === hex(leaf.batchHash)) throw new Error('this batch is in the log already');
-    if (!(await verifyLeaf(this.crypto, leaf))) throw new Error('another batch for a past position, wrongly signed');
-    throw new Error(`equivocation: two signed batches for ${leaf.epoch}:${leaf.seq}`);
+    if (known === undefined) throw new Refusal('past', `position ${leaf.epoch}:${leaf.seq} is past`);
+    if (known === hex(leaf.batchHash)) throw new Refusal('duplicate', 'this batch is in the log already');
+    throw new Refusal('equivocation', `equivocation: two signed batches for ${leaf.epoch}:${leaf.seq}`);
   }
 
   private link(leaf: Leaf, accepted: Accepted): void {
+    const refuse = (condition: boolean, why: string) => {
+      if (condition) throw new Refusal('link', why);
+    };
     const head = this.head;
     if (!head || leaf.epoch !== head.epoch) {
       accepted.hole = { epoch: leaf.epoch, from: 0n, to: leaf.seq - 1n };
       return;
     }
-    if (head.clean) throw new Error(`epoch ${head.epoch} ended with its clean shutdown`);
+    if (leaf.sigAlg !== head.sigAlg) throw new Refusal('algorithm', 'the signature algorithm changes within an epoch');
+    refuse(head.clean, `epoch ${head.epoch} ended with its clean shutdown`);
     if (leaf.seq !== head.seq + 1n) {
       accepted.hole = { epoch: leaf.epoch, from: head.seq + 1n, to: leaf.seq - 1n };
       return;
     }
-    if (!equal(leaf.prevHash, head.hash)) throw new Error(`prev_hash is not the hash of ${head.epoch}:${head.seq}`);
-    if (leaf.bootId !== head.bootId) throw new Error('the boot changes within an epoch');
-    if (!equal(leaf.signerKey, head.nextKey)) throw new Error('signer_key is not the next_key before');
+    refuse(!equal(leaf.prevHash, head.hash), `prev_hash is not the hash of ${head.epoch}:${head.seq}`);
+    refuse(leaf.bootId !== head.bootId, 'the boot changes within an epoch');
+    refuse(!equal(leaf.signerKey, head.nextKey), 'signer_key is not the next_key before');
   }
 
-  private async opening(leaf: Leaf, accepted: Accepted): Promise<void> {
-    await this.statement(leaf);
+  // SHA-256 of the key that opened the epoch.
+  private async opening(leaf: Leaf, accepted: Accepted): Promise<Uint8Array> {
     const head = this.head;
     const s = leaf.open!.statement;
+    try {
+      const identity = await this.statement(leaf);
+      this.place(s, head, accepted);
+      return this.crypto.sha256(identity.spki);
+    } catch (error) {
+      throw refusal(error, 'opening');
+    }
+  }
+
+  private place(s: Statement, head: Head | undefined, accepted: Accepted): void {
     if (!s.prevKnown) {
       accepted.historyUnknown = accepted.unclean = head !== undefined;
       return;
@@ -129,21 +147,12 @@ export class Chain {
     accepted.rolledBack = accepted.unclean = true;
   }
 
-  private async statement(leaf: Leaf): Promise<void> {
+  private async statement(leaf: Leaf): Promise<Certificate> {
     const refuse = (condition: boolean, why: string) => {
       if (condition) throw new Error(`epoch statement: ${why}`);
     };
     const open = leaf.open!;
-    refuse(open.intermediates.length > maxIntermediates, 'more than 8 intermediates');
-    const identity = new Certificate(open.identityCert);
-    const intermediates = open.intermediates.map((der) => new Certificate(der));
-    refuse(!identity.isP256, 'the identity key is not of P-256');
-    const who = identity.uris.length === 1 ? agentOf(identity.uris[0]!) : undefined;
-    refuse(who?.tenant !== leaf.tenant || who.agent !== leaf.agent, 'the certificate is not of this agent');
-    refuse(
-      !(await chainsTo(this.crypto, identity, intermediates, this.authorities)),
-      'the certificate does not chain to an enrolment authority',
-    );
+    const identity = await checkIdentity(this.crypto, leaf, open.identityCert, open.intermediates, this.authorities);
     const signed = pae(epochPayloadType, open.statementBytes);
     refuse(!(await this.crypto.spki(identity.spki, 'sha256', signed, open.signature)), 'wrong signature');
     const s = open.statement;
@@ -159,15 +168,16 @@ export class Chain {
       refuse(tells || leaf.prevHash.some((byte) => byte !== 0), 'tells of an epoch that it says it does not know');
     }
     refuse(leaf.firstEventSeq !== 1n, 'the events of an epoch begin at number 1');
+    return identity;
   }
 
   private counters(leaf: Leaf, afterHole: boolean): void {
     const head = this.head;
     if (!head || leaf.epoch !== head.epoch) return;
-    if (leaf.losses.some((value, i) => value < head.losses[i]!)) throw new Error('a loss counter went down');
+    if (leaf.losses.some((value, i) => value < head.losses[i]!)) throw new Refusal('counters', 'a loss counter went down');
     const next = head.lastEventSeq + 1n;
     if (afterHole ? leaf.firstEventSeq < next : leaf.firstEventSeq !== next) {
-      throw new Error(`events begin at number ${leaf.firstEventSeq}, expected ${next}`);
+      throw new Refusal('counters', `events begin at number ${leaf.firstEventSeq}, expected ${next}`);
     }
   }
 
@@ -185,6 +195,9 @@ export class Chain {
       bootId: leaf.bootId,
       lastEventSeq: leaf.lastEventSeq,
       losses: leaf.losses,
+      sigAlg: leaf.sigAlg,
+      sealedWallNs: leaf.sealedWallNs,
+      openedWallNs: head?.epoch === leaf.epoch ? head.openedWallNs : leaf.sealedWallNs,
     };
   }
 }

@@ -3,18 +3,26 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
+import { type Finding, kindNames, verdictNames } from './findings.js';
 import { parsePem } from './identity.js';
 import { nodeCrypto } from './node_crypto.js';
-import { type LogKey, parseLogKey } from './note.js';
-import { OperationalError } from './trail_dir.js';
-import { type Finding, type Options, type Report, kindNames, verdictNames, verifyTrail } from './verify.js';
+import { NodeSource } from './node_source.js';
+import { KeyType, type VerifierKey, parseVerifierKey } from './note.js';
+import { LogPolicy } from './policy.js';
+import { OperationalError } from './refusal.js';
+import { type Options, type Report, verifyTrail } from './verify.js';
 
-const usage = `usage: nodetrail-verify TRAIL_DIR --ca FILE [--log-key VKEY|FILE] [--older-checkpoint FILE] [--json]
+const usage = `usage: nodetrail-verify DIR --ca FILE [--policy FILE] [--log-key VKEY|FILE] [--prior FILE]…
+                        [--require-enrolment] [--json]
        nodetrail-verify --batch FILE      one trail a line: these arguments, tab-separated; one line of JSON each
 
-  --ca FILE                PEM: the authorities that enrol agents
-  --log-key VKEY|FILE      verifier key of the log; without it the checkpoint's signature is not judged
-  --older-checkpoint FILE  a checkpoint you kept: the log must extend it
+  DIR                   a trail, or a bundle that \`nodetrail export\` wrote
+  --ca FILE             PEM: the authorities that enrol agents
+  --policy FILE         C2SP tlog-policy: the log's key, witnesses, and how many of them must have cosigned
+  --log-key VKEY|FILE   the log's key: with a policy that names no log, or alone for a policy of one log and
+                        no witness; without a key the checkpoint's signature is not judged
+  --prior FILE          a checkpoint or a receipt that you kept: the log must extend it
+  --require-enrolment   an agent that the log never enrolled is tamper evidence
 
 Exit status: 0 intact   1 loss that the agents declared   2 a sequence never arrived, unexplained
   3 tamper evidence   64 and above: the verification itself could not be done`;
@@ -36,9 +44,17 @@ function config<T>(what: string, make: () => T): T {
   }
 }
 
-function logKey(value: string): LogKey {
-  const text = existsSync(value) ? read(value).toString('utf8') : value;
-  return config('--log-key', () => parseLogKey(nodeCrypto, text.trim()));
+function policy(file: string | undefined, logKey: string | undefined): LogPolicy | undefined {
+  let key: VerifierKey | undefined;
+  if (logKey !== undefined) {
+    const text = existsSync(logKey) ? read(logKey).toString('utf8') : logKey;
+    key = config('--log-key', () => parseVerifierKey(nodeCrypto, text.trim(), KeyType.log));
+  }
+  if (file === undefined) return key && LogPolicy.ofKey(key);
+  const parsed = config(file, () => LogPolicy.parse(nodeCrypto, read(file)));
+  if (parsed.hasLogs && key) throw new OperationalError(`${file} names the log: leave out --log-key`, 64);
+  if (!parsed.hasLogs && !key) throw new OperationalError(`${file} names no log: give --log-key`, 64);
+  return key ? parsed.withLog(key) : parsed;
 }
 
 function parse(args: string[]) {
@@ -49,7 +65,9 @@ function parse(args: string[]) {
       options: {
         ca: { type: 'string' },
         'log-key': { type: 'string' },
-        'older-checkpoint': { type: 'string' },
+        policy: { type: 'string' },
+        prior: { type: 'string', multiple: true },
+        'require-enrolment': { type: 'boolean' },
         batch: { type: 'string' },
         json: { type: 'boolean' },
         help: { type: 'boolean' },
@@ -66,14 +84,17 @@ async function verify(args: string[]): Promise<{ report: Report; json: boolean }
   const ca = values.ca;
   if (dir === undefined || more.length > 0 || ca === undefined) throw new OperationalError(usage, 64);
   const options: Options = { authorities: config('--ca', () => parsePem(read(ca).toString('latin1'))) };
-  if (values['log-key'] !== undefined) options.logKey = logKey(values['log-key']);
-  if (values['older-checkpoint'] !== undefined) options.olderCheckpoint = read(values['older-checkpoint']);
-  return { report: await verifyTrail(nodeCrypto, dir, options), json: values.json === true };
+  const trusted = policy(values.policy, values['log-key']);
+  if (trusted) options.policy = trusted;
+  options.prior = (values.prior ?? []).map((name) => ({ name, bytes: Uint8Array.from(read(name)) }));
+  options.requireEnrolment = values['require-enrolment'] === true;
+  return { report: await verifyTrail(nodeCrypto, new NodeSource(dir), options), json: values.json === true };
 }
 
 function findingJson(finding: Finding) {
   return {
     kind: kindNames[finding.kind],
+    reason: finding.reason,
     text: finding.text,
     batch: finding.batch ?? null,
     log_index: finding.index ?? null,
@@ -86,9 +107,16 @@ function toJson(report: Report) {
     verdict: verdictNames[report.verdict],
     exit_code: report.verdict,
     first_bad: report.firstBad ? findingJson(report.firstBad) : null,
+    scope: report.scope ?? null,
     leaves: report.leaves,
+    log_entries: report.entries,
     bodies: report.bodies,
+    bodies_evicted: report.evicted,
+    bodies_outside_scope: report.outsideScope,
+    receipts: report.receipts,
+    tiles: report.tiles,
     events: Number(report.events),
+    never_reported: report.neverReported,
     checkpoint: report.checkpoint,
     findings: report.findings.map(findingJson),
     findings_dropped: report.findingsDropped,
@@ -105,12 +133,18 @@ function print(report: Report): void {
   const covered = report.checkpoint.trusted
     ? `the signed root covers ${report.checkpoint.size}`
     : 'no signed root covers them';
+  if (report.scope !== undefined) console.log(`a bundle: ${report.scope}`);
   console.log(
     report.firstBad
       ? line(report.firstBad)
-      : `${verdictNames[report.verdict]}: ${report.leaves} batches, ${report.events} events of ${report.agents} agents; ${covered}`,
+      : `${verdictNames[report.verdict]}: ${report.leaves - report.entries} batches, ${report.events} events of ${report.agents} agents; ${covered}`,
   );
-  console.log(`bodies checked: ${report.bodies}`);
+  const counts = [`bodies checked: ${report.bodies}`];
+  if (report.evicted > 0) counts.push(`dropped and signed for: ${report.evicted}`);
+  if (report.outsideScope > 0) counts.push(`outside the scope: ${report.outsideScope}`);
+  if (report.receipts > 0) counts.push(`receipts: ${report.receipts}`);
+  if (report.tiles > 0) counts.push(`tiles: ${report.tiles}`);
+  console.log(counts.join('; '));
   for (const finding of report.findings) console.log('  ' + line(finding));
   if (report.findingsDropped > 0) console.log(`  and ${report.findingsDropped} more`);
 }

@@ -98,3 +98,59 @@ export class Tree {
     return this.crypto.sha256(Uint8Array.of(1), left, right);
   }
 }
+
+// A growing tree that remembers every full subtree, so that the root of any
+// earlier size is at hand: 64 bytes for each leaf.
+export class TreeHistory {
+  private readonly levels: { hashes: Uint8Array; count: number }[] = [];
+
+  constructor(private readonly crypto: Crypto) {}
+
+  get size(): number {
+    return this.levels[0]?.count ?? 0;
+  }
+
+  // Returns the hash of the leaf.
+  append(entry: Uint8Array): Uint8Array {
+    const hash = leafHash(this.crypto, entry);
+    this.push(0, hash);
+    return hash;
+  }
+
+  leaf(index: number): Uint8Array {
+    return this.at(0, index);
+  }
+
+  // 0 <= size <= this.size
+  rootAt(size: number): Uint8Array {
+    let out: Uint8Array | undefined;
+    let end = size;
+    for (let level = 0; end > 0; ++level) {
+      if (end % 2 === 1) {
+        const peak = this.at(level, end - 1);
+        out = out === undefined ? peak : this.crypto.sha256(Uint8Array.of(1), peak, out);
+      }
+      end = Math.floor(end / 2);
+    }
+    return out ?? this.crypto.sha256();
+  }
+
+  private at(level: number, index: number): Uint8Array {
+    return this.levels[level]!.hashes.subarray(32 * index, 32 * index + 32);
+  }
+
+  private push(at: number, hash: Uint8Array): void {
+    const level = (this.levels[at] ??= { hashes: new Uint8Array(32 * 16), count: 0 });
+    if (32 * level.count === level.hashes.length) {
+      const larger = new Uint8Array(2 * level.hashes.length);
+      larger.set(level.hashes);
+      level.hashes = larger;
+    }
+    level.hashes.set(hash, 32 * level.count);
+    level.count += 1;
+    if (level.count % 2 === 0) {
+      const [left, right] = [this.at(at, level.count - 2), this.at(at, level.count - 1)];
+      this.push(at + 1, this.crypto.sha256(Uint8Array.of(1), left, right));
+    }
+  }
+}

@@ -7,7 +7,7 @@ import { equal, fromBase64, hex, latin1 } from './bytes.js';
 import type { Crypto, HashName } from './crypto.js';
 import { type Der, elements, only } from './der.js';
 
-export const maxIntermediates = 8;
+const maxIntermediates = 8;
 const maxCertificateBytes = 65_536;
 
 const basicConstraints = '551d13';
@@ -125,13 +125,33 @@ async function reaches(
   return false;
 }
 
-export async function chainsTo(
+async function chainsTo(
   crypto: Crypto,
   certificate: Certificate,
   intermediates: Certificate[],
   authorities: Certificate[],
 ): Promise<boolean> {
   return !certificate.unknownCritical && reaches(crypto, certificate, intermediates, authorities, 0);
+}
+
+// The certificate with which `owner` may sign, by one of the authorities. Throws what is wrong.
+export async function checkIdentity(
+  crypto: Crypto,
+  owner: { tenant: string; agent: string },
+  der: Uint8Array,
+  intermediateDers: Uint8Array[],
+  authorities: Certificate[],
+): Promise<Certificate> {
+  if (intermediateDers.length > maxIntermediates) throw new Error('more than 8 intermediates');
+  const identity = new Certificate(der);
+  const intermediates = intermediateDers.map((one) => new Certificate(one));
+  if (!identity.isP256) throw new Error('the identity key is not of P-256');
+  const who = identity.uris.length === 1 ? agentOf(identity.uris[0]!) : undefined;
+  if (who?.tenant !== owner.tenant || who.agent !== owner.agent) throw new Error('the certificate is not of this agent');
+  if (!(await chainsTo(crypto, identity, intermediates, authorities))) {
+    throw new Error('the certificate does not chain to an enrolment authority');
+  }
+  return identity;
 }
 
 // The ids in spiffe://<domain>/t/<tenant>/a/<agent>.

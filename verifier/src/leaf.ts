@@ -3,6 +3,7 @@
 // Section 2: a leaf taken apart, and refused if it is malformed.
 import { latin1, utf8 } from './bytes.js';
 import { type Crypto, pae, verifyEd25519 } from './crypto.js';
+import { verifyP256 } from './p256.js';
 import { Message, strictFields } from './wire.js';
 
 export const maxLeafBytes = 65_534;
@@ -19,7 +20,12 @@ export const enum BodyCodec {
   none = 1,
   zstd = 2,
 }
-export const sigAlgEd25519 = 1;
+export const enum SigAlg {
+  ed25519 = 1,
+  p256 = 2,
+}
+// Length of a public key of each algorithm.
+const keyBytes: Record<number, number> = { [SigAlg.ed25519]: 32, [SigAlg.p256]: 33 };
 
 export interface Statement {
   tenant: string;
@@ -49,7 +55,7 @@ export interface Leaf {
   unknownFields: boolean;
 
   type: BatchType;
-  sigAlg: number;
+  sigAlg: SigAlg;
   bodyCodec: BodyCodec;
   tenant: string;
   agent: string;
@@ -66,6 +72,12 @@ export interface Leaf {
   storedBodyLen: bigint;
   eventsRoot: Uint8Array;
   bodySha256: Uint8Array;
+  firstWallNs: bigint;
+  lastWallNs: bigint;
+  sealedWallNs: bigint;
+  // The last checkpoint that the agent verified; 0: none.
+  seenSize: bigint;
+  seenRoot: Uint8Array;
   // ring, map, decode, limited, evicted_batches, evicted_events, probe
   losses: bigint[];
   open: EpochOpen | undefined;
@@ -75,8 +87,8 @@ export function validId(id: string): boolean {
   return /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/.test(id);
 }
 
-function text(bytes: Uint8Array): string {
-  if (bytes.some((byte) => byte < 0x20 || byte > 0x7e)) throw new Error('leaf: a text is not printable ASCII');
+export function text(bytes: Uint8Array): string {
+  if (bytes.some((byte) => byte < 0x20 || byte > 0x7e)) throw new Error('a text is not printable ASCII');
   return latin1(bytes);
 }
 
@@ -122,8 +134,10 @@ function check(leaf: Leaf, formatVersion: number, hashes: Uint8Array[]): void {
   refuse(!validId(leaf.tenant) || !validId(leaf.agent), 'tenant or agent is not a legal id');
   refuse(leaf.epoch === 0n, 'epoch 0');
   refuse(leaf.prevHash.length !== 32, 'prev_hash is not 32 bytes');
-  refuse(leaf.signerKey.length !== 32, 'signer_key is not 32 bytes');
-  refuse(leaf.nextKey.length !== (leaf.type === BatchType.cleanShutdown ? 0 : 32), 'next_key has the wrong length');
+  const keyLength = keyBytes[leaf.sigAlg];
+  if (keyLength === undefined) throw new Error(`leaf: unknown signature algorithm ${leaf.sigAlg as number}`);
+  refuse(leaf.signerKey.length !== keyLength, 'signer_key has the wrong length');
+  refuse(leaf.nextKey.length !== (leaf.type === BatchType.cleanShutdown ? 0 : keyLength), 'next_key has the wrong length');
   refuse((leaf.type === BatchType.epochOpen) !== (leaf.seq === 0n), 'an epoch is opened by seq 0 and nothing else');
   refuse((leaf.open !== undefined) !== (leaf.seq === 0n), 'epoch_open belongs in seq 0');
   const end = leaf.lastEventSeq + 1n;
@@ -143,6 +157,7 @@ function check(leaf: Leaf, formatVersion: number, hashes: Uint8Array[]): void {
     refuse(leaf.eventsRoot.length !== 32 || leaf.bodySha256.length !== 32, 'a hash of the body is not 32 bytes');
     refuse(leaf.storedBodyLen === 0n, 'an empty stored body');
   }
+  refuse(leaf.seenRoot.length !== (leaf.seenSize > 0n ? 32 : 0), 'seen_root has the wrong length');
   for (const hash of hashes) refuse(hash.length !== 0 && hash.length !== 32, 'a digest is not 32 bytes');
 }
 
@@ -160,7 +175,7 @@ export function parseLeaf(crypto: Crypto, bytes: Uint8Array): Leaf {
     headerBytes: header.bytes,
     signature: signature.bytes,
     batchHash: crypto.sha256(utf8('nodetrail-batch\n'), bytes),
-    unknownFields: h.all.some((field) => field.number > 32),
+    unknownFields: h.all.some((field) => field.number > 34),
     type: h.u32(2),
     sigAlg: h.u32(3),
     bodyCodec: h.u32(4),
@@ -179,6 +194,11 @@ export function parseLeaf(crypto: Crypto, bytes: Uint8Array): Leaf {
     storedBodyLen: h.u64(18),
     eventsRoot: h.bytes(19),
     bodySha256: h.bytes(20),
+    firstWallNs: h.u64(23),
+    lastWallNs: h.u64(24),
+    sealedWallNs: h.u64(32),
+    seenSize: h.u64(33),
+    seenRoot: h.bytes(34),
     losses: losses === undefined ? [0n, 0n, 0n, 0n, 0n, 0n, 0n] : parseLosses(losses),
     open: open === undefined ? undefined : parseOpen(open),
   };
@@ -187,5 +207,8 @@ export function parseLeaf(crypto: Crypto, bytes: Uint8Array): Leaf {
 }
 
 export function verifyLeaf(crypto: Crypto, leaf: Leaf): Promise<boolean> {
-  return verifyEd25519(crypto, leaf.signerKey, pae(headerPayloadType, leaf.headerBytes), leaf.signature);
+  const signed = pae(headerPayloadType, leaf.headerBytes);
+  return leaf.sigAlg === SigAlg.p256
+    ? verifyP256(crypto, leaf.signerKey, signed, leaf.signature)
+    : verifyEd25519(crypto, leaf.signerKey, signed, leaf.signature);
 }

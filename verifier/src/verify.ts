@@ -1,36 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sections 5 to 7: the whole directory, one pass, one body in memory at a time.
-import { hex } from './bytes.js';
-import { type Declaration, openBody } from './body.js';
-import { type Accepted, Chain, type Hole } from './chain.js';
-import { type Crypto, Tree } from './crypto.js';
+// The whole trail or bundle, in one pass, with one body in memory at a time.
+import { Agents, batchName } from './agents.js';
+import { openBody } from './body.js';
+import { type Manifest, bundleFault, inScope, readManifest, receiptNames } from './bundle.js';
+import { equal, hex } from './bytes.js';
+import { type Crypto, TreeHistory } from './crypto.js';
+import { Enrolments } from './enrolment.js';
+import { type LogEntry, isEntry, parseEntry, verifyEntry } from './entry.js';
+import { checkEviction } from './eviction.js';
+import { type Finding, Findings, Kind } from './findings.js';
 import type { Certificate } from './identity.js';
 import { BodyCodec, type Leaf, parseLeaf, verifyLeaf } from './leaf.js';
-import { type Checkpoint, type LogKey, openCheckpoint } from './note.js';
-import { type Entry, OperationalError, type Place, TrailDir } from './trail_dir.js';
-
-export const enum Kind {
-  note = 0,
-  declaredLoss = 1,
-  gap = 2,
-  tamper = 3,
-}
-export const kindNames = ['note', 'declared_loss', 'unexplained_gap', 'tamper'] as const;
-export const verdictNames = ['intact', 'declared_loss', 'unexplained_gap', 'tamper'] as const;
-
-export interface Finding {
-  kind: Kind;
-  text: string;
-  batch: string | undefined;
-  index: number | undefined;
-  file: string | undefined;
-}
+import { type Checkpoint, parseCheckpoint, parseNote } from './note.js';
+import type { LogPolicy } from './policy.js';
+import { type Receipt, isReceipt, maxReceiptBytes, parseReceipt, rootFromPath } from './receipt.js';
+import { OperationalError, Refusal, refusal } from './refusal.js';
+import { type Source, readWhole } from './source.js';
+import { TileCheck } from './tiles.js';
+import { type Entry, type Place, Trail } from './trail.js';
 
 export interface Options {
   authorities: Certificate[];
-  logKey?: LogKey;
-  olderCheckpoint?: Uint8Array;
+  policy?: LogPolicy;
+  // Checkpoints and receipts that the auditor kept.
+  prior?: { name: string; bytes: Uint8Array }[];
+  requireEnrolment?: boolean;
 }
 
 export interface Report {
@@ -38,323 +33,371 @@ export interface Report {
   firstBad: Finding | undefined;
   findings: Finding[];
   findingsDropped: number;
+  scope: string | undefined; // of a bundle
   leaves: number;
+  entries: number; // of the log's own, among the leaves
   bodies: number;
+  evicted: number;
+  outsideScope: number; // bodies that a bundle may leave out, and does
+  receipts: number;
+  tiles: number;
   events: bigint;
   agents: number;
+  neverReported: string[];
   checkpoint: { present: boolean; trusted: boolean; size: number; root: string };
 }
 
-const checkpointFile = 'log/checkpoint';
-const maxFindings = 1000;
-
-interface Agent {
+interface Kept {
   name: string;
-  chain: Chain;
-  holes: { hole: Hole; where: Place }[];
-  spoolLosses: { declaredIn: bigint; hole: Hole }[];
-  restart: Finding | undefined; // unclean, and no agent.gap has told of it yet
-  lossTold: boolean; // an agent.loss in this epoch
+  checkpoint: Checkpoint;
+  receipt: Receipt | undefined;
 }
 
-interface BadLeaf {
-  where: Place;
-  text: string;
-  name: string | undefined; // what it says it is, or what the chain lacks
-}
-
-function batchName(agent: string, epoch: bigint, seq: bigint): string {
-  return `${agent}:${epoch}:${seq}`;
-}
+const checkpointFile = 'log/checkpoint';
 
 class Verification {
-  private readonly findings: Finding[] = [];
-  private dropped = 0;
-  private worst = Kind.note;
+  private readonly findings = new Findings();
+  private readonly agents: Agents;
+  private readonly enrolments: Enrolments;
+  private readonly tree: TreeHistory;
+  private readonly tiles: TileCheck;
   private checkpoint: Checkpoint | undefined;
   private checkpointPresent = false;
-  private older: Checkpoint | undefined;
-  private readonly tree: Tree;
-  private rootAgrees = false;
   private rootBroken = false;
-  private readonly agents = new Map<string, Agent>();
-  private readonly badLeaves: BadLeaf[] = [];
-  private named = 0; // bad leaves that a hole gave their name
+  private kept: Kept[] = [];
+  private readonly seenEntries = { count: 0, unjudged: 0 };
   private bodies = 0;
+  private evicted = 0;
+  private outsideScope = 0;
+  private receipts = 0;
   private events = 0n;
+  private otherTenant = false;
+  private wantedBodies = 0; // batches with a body in the scope
 
   constructor(
     private readonly crypto: Crypto,
-    private readonly dir: TrailDir,
+    private readonly trail: Trail,
+    private readonly manifest: Manifest | undefined,
     private readonly options: Options,
   ) {
-    this.tree = new Tree(crypto);
+    this.tree = new TreeHistory(crypto);
+    this.tiles = new TileCheck(crypto, trail.source);
+    this.enrolments = new Enrolments(options.requireEnrolment === true);
+    this.agents = new Agents(crypto, options.authorities, this.enrolments, this.findings, manifest?.scope);
   }
 
-  async run(): Promise<Report> {
+  async run(fault: Refusal | undefined): Promise<Report> {
+    if (fault) this.findings.tamper(fault, undefined, undefined, 'manifest.json');
     // The checkpoint first: a log that grows meanwhile is never shorter than it.
     await this.readCheckpoint();
-    await this.readOlder();
-    for (const entry of this.dir.entries()) await this.takeEntry(entry);
-    for (const damage of this.dir.damage) this.add(Kind.tamper, damage);
+    for (const { name, bytes } of this.options.prior ?? []) await this.readKept(name, bytes);
+    for await (const entry of this.trail.entries()) await this.takeEntry(entry);
+    for (const { text, file } of this.trail.damage) this.findings.add(Kind.tamper, 'segment', text, undefined, undefined, file);
     this.finishRoot();
-    const keys = [...this.agents.keys()].sort();
-    for (const key of keys) this.finishAgent(this.agents.get(key)!);
-    return this.conclude();
-  }
-
-  private add(kind: Kind, text: string, batch?: string, where?: Place, file?: string): void {
-    // A flood of notes must not hide a tamper.
-    if (kind <= this.worst && this.findings.length >= maxFindings) {
-      this.dropped += 1;
-      return;
+    for (const kept of this.kept) this.finishKept(kept);
+    if (this.trail.isBundle) await this.finishBundle();
+    else await this.finishTiles();
+    this.agents.finish(this.rootBroken);
+    for (const name of this.enrolments.neverReported()) {
+      this.findings.add(Kind.note, 'note', `${name} was enrolled and never reported`);
     }
-    if (kind > this.worst) this.worst = kind;
-    this.findings.push({ kind, text, batch, index: where?.index, file: file ?? where?.file });
+    if (this.seenEntries.unjudged > 0) {
+      const text = `no log key was given: the signatures of ${this.seenEntries.unjudged} log entries were not checked`;
+      this.findings.add(Kind.note, 'note', text);
+    }
+    return this.report();
   }
 
   private async readCheckpoint(): Promise<void> {
+    const { policy } = this.options;
+    const at = (error: unknown) => this.findings.tamper(refusal(error, 'checkpoint'), undefined, undefined, checkpointFile);
+    let note: Uint8Array | undefined;
     try {
-      const note = this.dir.checkpoint();
+      note = await this.trail.checkpoint();
       if (note === undefined) return;
       this.checkpointPresent = true;
-      if (this.options.logKey === undefined) {
-        this.add(Kind.note, "no log key was given: the checkpoint's signature was not checked", undefined, undefined, checkpointFile);
-      }
-      this.checkpoint = await openCheckpoint(this.crypto, note, this.options.logKey);
-      if (this.checkpoint.size === 0) {
-        this.rootAgrees = new Tree(this.crypto).hasRoot(this.checkpoint.root);
+      if (policy === undefined) {
+        const text = "no log key was given: the checkpoint's signature was not checked";
+        this.findings.add(Kind.note, 'note', text, undefined, undefined, checkpointFile);
+        this.checkpoint = parseCheckpoint(parseNote(note).text);
+      } else {
+        this.checkpoint = await policy.signed(this.crypto, note);
       }
     } catch (error) {
-      if (error instanceof OperationalError) throw error;
       this.checkpointPresent = true;
-      this.add(Kind.tamper, (error as Error).message, undefined, undefined, checkpointFile);
+      at(error);
+      return;
+    }
+    try {
+      await policy?.requireQuorum(this.crypto, note);
+    } catch (error) {
+      at(error);
     }
   }
 
-  private async readOlder(): Promise<void> {
-    if (this.options.olderCheckpoint === undefined) return;
-    if (this.options.logKey === undefined) throw new OperationalError('an older checkpoint needs the log key', 64);
+  // What the auditor brings must be right, or there is nothing to compare with.
+  private async readKept(name: string, bytes: Uint8Array): Promise<void> {
+    const { policy } = this.options;
+    if (policy === undefined) throw new OperationalError('what you kept of the log needs the log key', 64);
     try {
-      this.older = await openCheckpoint(this.crypto, this.options.olderCheckpoint, this.options.logKey);
+      const receipt = isReceipt(bytes) ? parseReceipt(bytes) : undefined;
+      const checkpoint = await policy.signed(this.crypto, receipt?.note ?? bytes);
+      if (receipt) this.checkReceiptPath(receipt, checkpoint, undefined);
+      this.kept.push({ name, checkpoint, receipt });
     } catch (error) {
-      throw new OperationalError(`the older checkpoint: ${(error as Error).message}`, 65);
-    }
-    if ((this.checkpoint?.size ?? -1) < this.older.size) {
-      this.add(Kind.tamper, `the log's checkpoint is older than the one you hold, of size ${this.older.size}`);
+      throw new OperationalError(`${name}: ${(error as Error).message}`, 65);
     }
   }
 
   private async takeEntry({ where, leaf: bytes, whole, tornBytes }: Entry): Promise<void> {
+    const covered = this.checkpoint !== undefined && where.index < this.checkpoint.size;
     if (bytes.length === 0) {
-      const covered = this.checkpoint !== undefined && where.index < this.checkpoint.size;
       if (!covered && tornBytes > 0) {
-        this.add(Kind.note, `an unfinished write of ${tornBytes} bytes at the end of the log`, undefined, where);
+        this.findings.add(Kind.note, 'note', `an unfinished write of ${tornBytes} bytes at the end of the log`, undefined, where);
       } else {
-        this.badLeaf(where, `leaf ${where.index} at offset ${where.offset} can't be read`, undefined);
+        this.agents.addDamaged(where, `leaf ${where.index} at offset ${where.offset} can't be read`, undefined);
       }
       return;
     }
-    this.tree.append(bytes);
-    const { size } = this.tree;
-    if (size === this.checkpoint?.size) this.rootAgrees = this.tree.hasRoot(this.checkpoint.root);
-    if (size === this.older?.size && !this.tree.hasRoot(this.older.root)) {
-      this.add(Kind.tamper, `the first ${size} leaves are not those of the checkpoint you hold`);
+    const hash = this.tree.append(bytes);
+    if (covered && !this.trail.isBundle) await this.tiles.append(bytes, hash);
+    if (isEntry(bytes)) await this.takeLogEntry(where, bytes, whole);
+    else await this.takeLeaf(where, bytes, whole);
+  }
+
+  private async takeLogEntry(where: Place, bytes: Uint8Array, whole: boolean): Promise<void> {
+    this.seenEntries.count += 1;
+    let entry: LogEntry;
+    try {
+      entry = parseEntry(bytes);
+      if (!whole) throw new Error("the record's checksum is wrong");
+    } catch (error) {
+      this.agents.addDamaged(where, (error as Error).message, undefined);
+      return;
     }
+    const { policy } = this.options;
+    if (policy === undefined) this.seenEntries.unjudged += 1;
+    else if (!(await policy.signedByAny((log) => verifyEntry(this.crypto, entry, log)))) {
+      this.findings.add(Kind.tamper, 'damaged-leaf', 'entry: wrong signature of the log key', undefined, where);
+      return;
+    }
+    try {
+      this.enrolments.take(entry);
+    } catch (error) {
+      this.findings.tamper(refusal(error, 'enrolment'), undefined, where);
+    }
+    this.checkTenant(entry.tenant, undefined, where);
+    if (entry.unknownFields) {
+      this.findings.add(Kind.note, 'note', 'signed fields that this version does not know', undefined, where);
+    }
+  }
+
+  private async takeLeaf(where: Place, bytes: Uint8Array, whole: boolean): Promise<void> {
     let leaf: Leaf;
     try {
       leaf = parseLeaf(this.crypto, bytes);
     } catch (error) {
-      this.badLeaf(where, (error as Error).message, undefined);
+      this.agents.addDamaged(where, (error as Error).message, undefined);
       return;
     }
     const name = batchName(leaf.agent, leaf.epoch, leaf.seq);
-    if (!whole) {
-      this.badLeaf(where, "the record's checksum is wrong", name);
+    // Rightly signed, it is the batch that it says it is.
+    const fault = !whole
+      ? "the record's checksum is wrong"
+      : (await verifyLeaf(this.crypto, leaf))
+        ? undefined
+        : 'the signature does not belong to header and signer_key';
+    if (fault !== undefined) {
+      this.agents.addDamaged(where, fault, name);
       return;
     }
-    await this.takeLeaf(where, leaf, name);
-  }
-
-  private async takeLeaf(where: Place, leaf: Leaf, name: string): Promise<void> {
-    const key = `${leaf.tenant}/${leaf.agent}`;
-    const agent = this.agents.get(key) ?? {
-      name: leaf.agent,
-      chain: new Chain(this.crypto, this.options.authorities),
-      holes: [],
-      spoolLosses: [],
-      restart: undefined,
-      lossTold: false,
-    };
-    let accepted: Accepted;
-    try {
-      accepted = await agent.chain.take(leaf);
-    } catch (error) {
-      const text = (error as Error).message;
-      // Rightly signed, it is the batch that it says it is.
-      if (await verifyLeaf(this.crypto, leaf)) this.add(Kind.tamper, text, name, where);
-      else this.badLeaf(where, text, name);
-      return;
-    }
-    // A leaf that is not what it says must not open an account for an agent.
-    this.agents.set(key, agent);
-    this.takeAccepted(agent, leaf, accepted, name, where);
+    this.checkTenant(leaf.tenant, name, where);
+    if (leaf.bodyCodec !== BodyCodec.none && this.manifest && inScope(this.manifest.scope, leaf)) this.wantedBodies += 1;
+    const agent = await this.agents.take(leaf, name, where);
+    this.checkSeen(leaf, name, where);
+    if (agent === undefined) return;
+    if (leaf.unknownFields) this.findings.add(Kind.note, 'note', 'signed fields that this version does not know', name, where);
     this.events += leaf.eventCount;
-    if (leaf.bodyCodec !== BodyCodec.none) this.takeBody(agent, leaf, name, where);
-  }
-
-  private badLeaf(where: Place, text: string, name: string | undefined): void {
-    this.badLeaves.push({ where, text, name });
-  }
-
-  private takeAccepted(agent: Agent, leaf: Leaf, accepted: Accepted, name: string, where: Place): void {
-    if (accepted.hole) {
-      // Leaves that did not hold stand in the place of the first missing batches.
-      let { from } = accepted.hole;
-      const { epoch, to } = accepted.hole;
-      for (; this.named < this.badLeaves.length && from <= to; ++from) {
-        this.badLeaves[this.named++]!.name = batchName(agent.name, epoch, from);
-      }
-      if (from <= to) agent.holes.push({ hole: { epoch, from, to }, where });
-    }
-    if (accepted.opened) this.openEpoch(agent, leaf, accepted, name, where);
-    if (leaf.unknownFields) this.add(Kind.note, 'signed fields that this version does not know', name, where);
-  }
-
-  private openEpoch(agent: Agent, leaf: Leaf, accepted: Accepted, name: string, where: Place): void {
-    this.finishEpoch(agent, accepted.before?.losses, name);
-    const { before } = accepted;
-    if (before === undefined) return;
-    if (accepted.historyUnknown) {
-      this.add(Kind.gap, `epoch ${leaf.epoch} begins without knowledge of epoch ${before.epoch}: the spool was lost`, name, where);
-    } else if (accepted.rolledBack) {
-      this.add(Kind.gap, `epoch ${leaf.epoch} begins from an older state of the spool than the log has`, name, where);
-    }
-    if (accepted.unclean) {
-      const text = `epoch ${leaf.epoch} follows without clean shutdown, and no agent.gap tells what was missed`;
-      agent.restart = { kind: Kind.gap, text, batch: name, index: where.index, file: where.file };
-    }
-  }
-
-  // What the counters of an epoch say without an event saying it.
-  private finishEpoch(agent: Agent, losses: bigint[] | undefined, name: string): void {
-    if (agent.restart) {
-      const { kind, text, batch, index, file } = agent.restart;
-      this.add(kind, text, batch, index === undefined ? undefined : { index, file: file ?? '', offset: 0 });
-      agent.restart = undefined;
-    }
-    const [ring, map, decode, , batches, events, probe] = losses ?? [];
-    const lost = (ring ?? 0n) + (map ?? 0n) + (decode ?? 0n) + (events ?? 0n) + (probe ?? 0n);
-    if (!agent.lossTold && (lost > 0n || (batches ?? 0n) > 0n)) {
-      this.add(Kind.declaredLoss, `the epoch's counters tell of ${lost} lost events`, name);
-    }
-    agent.lossTold = false;
-  }
-
-  private takeBody(agent: Agent, leaf: Leaf, name: string, where: Place): void {
-    let declarations: Declaration[];
+    if (leaf.bodyCodec === BodyCodec.none) return;
     try {
-      declarations = openBody(this.crypto, this.dir.body(leaf.bodySha256), leaf);
+      const stored = await this.trail.body(leaf.bodySha256);
+      if (stored === undefined) {
+        await this.missingBody(leaf, name, where);
+        return;
+      }
+      const declarations = openBody(this.crypto, stored, leaf);
+      this.bodies += 1;
+      for (const declared of declarations) this.agents.takeDeclaration(agent, leaf, declared, name, where);
     } catch (error) {
-      if (error instanceof OperationalError) throw error;
-      this.add(Kind.tamper, (error as Error).message, name, where, TrailDir.bodyFile(leaf.bodySha256));
-      return;
+      const found = refusal(error, 'body');
+      const file = Trail.bodyFile(leaf.bodySha256, found.reason === 'eviction' ? 'evicted' : 'zst');
+      this.findings.tamper(found, name, where, file);
     }
-    this.bodies += 1;
-    for (const declared of declarations) this.takeDeclaration(agent, leaf, declared, name, where);
   }
 
-  private takeDeclaration(agent: Agent, leaf: Leaf, declared: Declaration, name: string, where: Place): void {
-    if (declared.gap) {
-      agent.restart = undefined;
-      // After an orderly stop nobody is surprised that nothing was seen.
-      if (declared.clean) {
-        this.add(Kind.note, 'the agent was stopped in order, and started again', name, where);
-      } else {
-        const last = batchName(leaf.agent, declared.lastEpoch, declared.lastBatchSeq);
-        this.add(Kind.declaredLoss, `the agent declares that it did not observe the node after ${last}`, name, where);
-      }
-      return;
+  private async missingBody(leaf: Leaf, name: string, where: Place): Promise<void> {
+    const eviction = await this.trail.eviction(leaf.bodySha256);
+    if (eviction !== undefined) {
+      await checkEviction(this.crypto, eviction, leaf, this.options.authorities);
+      this.evicted += 1;
+      const text =
+        `the agent signed that it dropped the body with ${leaf.eventCount} events, ` +
+        `of ${leaf.firstWallNs} to ${leaf.lastWallNs} ns`;
+      this.findings.add(Kind.declaredLoss, 'loss', text, name, where);
+    } else if (this.trail.isBundle && !(this.manifest && inScope(this.manifest.scope, leaf))) {
+      this.outsideScope += 1;
+    } else {
+      throw new Refusal('body-missing', 'the body is missing');
     }
-    agent.lossTold = true;
-    if (declared.stage === 'spool') {
-      const hole = { epoch: declared.lastEpoch, from: declared.seqFrom, to: declared.seqTo };
-      agent.spoolLosses.push({ declaredIn: leaf.epoch, hole });
+  }
+
+  // Did the log show this agent another past than it shows now?
+  private checkSeen(leaf: Leaf, name: string, where: Place): void {
+    if (leaf.seenSize === 0n) return;
+    if (leaf.seenSize > BigInt(where.index)) {
+      const text = `the agent saw ${leaf.seenSize} leaves, there are ${where.index} before this one: the log was longer once`;
+      this.findings.add(Kind.tamper, 'seen', text, name, where);
+    } else if (Number(leaf.seenSize) <= this.tree.size && !equal(this.tree.rootAt(Number(leaf.seenSize)), leaf.seenRoot)) {
+      const text = `the first ${leaf.seenSize} leaves are not those that the agent was shown`;
+      this.findings.add(Kind.tamper, 'seen', text, name, where);
     }
-    this.add(Kind.declaredLoss, `the agent declares ${declared.count} lost events (stage ${declared.stage})`, name, where);
+  }
+
+  private checkTenant(tenant: string, name: string | undefined, where: Place): void {
+    if (this.manifest === undefined || tenant === this.manifest.tenant || this.otherTenant) return;
+    this.otherTenant = true;
+    const text = `of tenant ${tenant}, in a bundle of ${this.manifest.tenant}`;
+    this.findings.add(Kind.tamper, 'bundle', text, name, where);
   }
 
   private finishRoot(): void {
     const leaves = this.tree.size;
-    const add = (kind: Kind, text: string) => this.add(kind, text, undefined, undefined, checkpointFile);
+    const add = (kind: Kind, reason: 'root' | 'checkpoint' | 'note', text: string) =>
+      this.findings.add(kind, reason, text, undefined, undefined, checkpointFile);
     if (this.checkpoint === undefined) {
       if (this.checkpointPresent) return;
-      const wanted = this.options.logKey !== undefined && leaves > 0;
-      add(wanted ? Kind.tamper : Kind.note, 'there is no checkpoint');
+      const wanted = (this.options.policy !== undefined && leaves > 0) || this.trail.isBundle;
+      if (wanted) add(Kind.tamper, 'checkpoint', 'there is no checkpoint');
+      else add(Kind.note, 'note', 'there is no checkpoint');
       return;
     }
-    if (leaves < this.checkpoint.size) {
+    const { size, root } = this.checkpoint;
+    if (leaves < size) {
       this.rootBroken = true;
-      add(Kind.tamper, `the log holds ${leaves} leaves, its checkpoint says ${this.checkpoint.size}`);
-    } else if (!this.rootAgrees) {
+      add(Kind.tamper, 'root', `the log holds ${leaves} leaves, its checkpoint says ${size}`);
+    } else if (!equal(this.tree.rootAt(size), root)) {
       this.rootBroken = true;
-      add(Kind.tamper, `the root over the first ${this.checkpoint.size} leaves is not the checkpoint's`);
-    }
-    if (this.older !== undefined && leaves < this.older.size) {
-      this.add(Kind.tamper, `the log holds ${leaves} leaves, the checkpoint you hold says ${this.older.size}`);
+      add(Kind.tamper, 'root', `the root over the first ${size} leaves is not the checkpoint's`);
     }
   }
 
-  private finishAgent(agent: Agent): void {
-    const head = agent.chain.head!;
-    this.finishEpoch(agent, head.losses, batchName(agent.name, head.epoch, head.seq));
-    for (const { hole, where } of agent.holes) {
-      const name = batchName(agent.name, hole.epoch, hole.from);
-      const range = `batches ${name} to ${hole.to}`;
-      // Only a later epoch may say so: its opening vouches for the batches after the hole.
-      const declared = agent.spoolLosses.some(
-        (loss) =>
-          loss.declaredIn > hole.epoch &&
-          loss.hole.epoch === hole.epoch &&
-          loss.hole.from <= hole.from &&
-          loss.hole.to >= hole.to,
-      );
-      if (this.rootBroken) this.add(Kind.tamper, `${range} missing, and the root does not agree: removed`, name, where);
-      else if (declared) this.add(Kind.declaredLoss, `${range} never arrived; the agent says its spool lost them`, name, where);
-      else this.add(Kind.gap, `${range} never arrived, and nobody says why`, name, where);
+  // Leads the receipt to its own checkpoint, from `leaf` or as far as that goes without it?
+  private checkReceiptPath(receipt: Receipt, checkpoint: Checkpoint, leaf: Uint8Array | undefined): void {
+    const root = rootFromPath(this.crypto, leaf ?? checkpoint.root, receipt.index, checkpoint.size, receipt.path);
+    if (root === undefined) throw new Refusal('receipt', 'receipt: its path has not the length that it should have');
+    if (leaf !== undefined && !equal(root, checkpoint.root)) {
+      throw new Refusal('receipt', `receipt: leaf ${receipt.index} is not the one that the receipt is for`);
     }
   }
 
-  private conclude(): Report {
-    // Bad leaves after which nothing came: with one agent they can only be its next.
-    const [one, ...others] = this.agents.values();
-    const next = others.length === 0 ? one?.chain.expected() : undefined;
-    if (next) {
-      let { seq } = next;
-      while (this.named < this.badLeaves.length) {
-        this.badLeaves[this.named++]!.name = batchName(one!.name, next.epoch, seq++);
+  private finishKept({ name, checkpoint, receipt }: Kept): void {
+    const { size } = checkpoint;
+    const add = (reason: 'prior' | 'receipt', text: string) => this.findings.add(Kind.tamper, reason, `${name}: ${text}`);
+    if ((this.checkpoint?.size ?? -1) < size) add('prior', `the log's checkpoint is older than the one you hold, of size ${size}`);
+    if (this.tree.size < size) add('prior', `the log holds ${this.tree.size} leaves, the checkpoint you hold says ${size}`);
+    else if (!equal(this.tree.rootAt(size), checkpoint.root)) {
+      add('prior', `the first ${size} leaves are not those of the checkpoint you hold`);
+    }
+    if (receipt === undefined) return;
+    this.receipts += 1;
+    try {
+      if (receipt.index >= this.tree.size) throw new Refusal('receipt', `receipt: there is no leaf ${receipt.index}`);
+      this.checkReceiptPath(receipt, checkpoint, this.tree.leaf(receipt.index));
+    } catch (error) {
+      add('receipt', refusal(error, 'receipt').message);
+    }
+  }
+
+  private async finishBundle(): Promise<void> {
+    const fault = (why: string) => this.findings.tamper(bundleFault(why), undefined, undefined, 'manifest.json');
+    const { manifest, checkpoint } = this;
+    let names: string[] = [];
+    try {
+      names = await receiptNames(this.trail.source);
+    } catch (error) {
+      this.findings.tamper(refusal(error, 'receipt'));
+    }
+    if (checkpoint && this.tree.size > checkpoint.size) fault('there are leaves beyond the checkpoint');
+    if (manifest && checkpoint) {
+      if (manifest.origin !== checkpoint.origin) fault('of another origin than the checkpoint');
+      if (manifest.checkpointSize !== checkpoint.size) fault('of another size than the checkpoint');
+    }
+    if (manifest && manifest.bodies !== this.wantedBodies) {
+      fault(`says ${manifest.bodies} bodies in the scope, there are ${this.wantedBodies}`);
+    }
+    if (manifest && manifest.receipts !== names.length) fault(`says ${manifest.receipts} receipts, there are ${names.length}`);
+    for (const name of names) await this.bundleReceipt(`receipts/${name}`);
+    if (names.length > 0 && this.options.policy === undefined) {
+      this.findings.add(Kind.note, 'note', `no log key was given: ${names.length} receipts were not checked`);
+    }
+  }
+
+  private async bundleReceipt(file: string): Promise<void> {
+    const { policy } = this.options;
+    if (policy === undefined) return;
+    try {
+      const bytes = await readWhole(this.trail.source, file, maxReceiptBytes);
+      if (!bytes) throw new Refusal('receipt', 'receipt: no file, or longer than 1 MiB');
+      const receipt = parseReceipt(bytes);
+      const checkpoint = await policy.signed(this.crypto, receipt.note);
+      await policy.requireQuorum(this.crypto, receipt.note);
+      if (checkpoint.size > Math.min(this.tree.size, this.checkpoint?.size ?? 0)) {
+        throw new Refusal('receipt', 'receipt: its checkpoint is larger than that of the bundle');
       }
+      if (!equal(this.tree.rootAt(checkpoint.size), checkpoint.root)) {
+        throw new Refusal('receipt', `receipt: the first ${checkpoint.size} leaves are not those of its checkpoint`);
+      }
+      if (receipt.index >= checkpoint.size) throw new Refusal('receipt', `receipt: there is no leaf ${receipt.index}`);
+      this.checkReceiptPath(receipt, checkpoint, this.tree.leaf(receipt.index));
+      this.receipts += 1;
+    } catch (error) {
+      const { message } = refusal(error, 'receipt');
+      this.findings.add(Kind.tamper, 'receipt', `${file}: ${message}`, undefined, undefined, file);
     }
-    for (const bad of this.badLeaves) this.add(Kind.tamper, bad.text, bad.name, bad.where);
-    // By place in the log; what has none comes last.
-    this.findings.sort((a, b) => {
-      const [x, y] = [a.index ?? Infinity, b.index ?? Infinity];
-      return x === y ? 0 : x < y ? -1 : 1;
-    });
-    const worst = this.findings.filter((finding) => finding.kind === this.worst);
-    const bad = worst.find((finding) => finding.batch !== undefined) ?? worst[0];
+  }
+
+  private async finishTiles(): Promise<void> {
+    if (this.checkpoint === undefined) return;
+    await this.tiles.finish();
+    for (const [i, wrong] of this.tiles.wrong.entries()) {
+      this.findings.tamper(wrong, undefined, undefined, this.tiles.wrongFiles[i]);
+    }
+    if (this.tiles.missing > 0) {
+      const text = `${this.tiles.missing} tiles are missing: the log can't be served until they are made anew`;
+      this.findings.add(Kind.note, 'note', text, undefined, undefined, 'log/tile');
+    }
+  }
+
+  private report(): Report {
     return {
-      verdict: this.worst,
-      firstBad: this.worst >= Kind.gap ? bad : undefined,
-      findings: this.findings,
-      findingsDropped: this.dropped,
+      verdict: this.findings.worst,
+      firstBad: this.findings.firstBad(),
+      findings: this.findings.sorted(),
+      findingsDropped: this.findings.dropped,
+      scope: this.manifest?.text,
       leaves: this.tree.size,
+      entries: this.seenEntries.count,
       bodies: this.bodies,
+      evicted: this.evicted,
+      outsideScope: this.outsideScope,
+      receipts: this.receipts,
+      tiles: this.tiles.checked,
       events: this.events,
-      agents: this.agents.size,
+      agents: this.agents.count,
+      neverReported: this.enrolments.neverReported(),
       checkpoint: {
         present: this.checkpointPresent,
-        trusted: this.options.logKey !== undefined && this.rootAgrees && !this.rootBroken,
+        trusted: this.options.policy !== undefined && this.checkpoint !== undefined && !this.rootBroken,
         size: this.checkpoint?.size ?? 0,
         root: this.checkpoint ? hex(this.checkpoint.root) : '',
       },
@@ -362,7 +405,15 @@ class Verification {
   }
 }
 
-// Throws OperationalError if the directory can't be judged.
-export function verifyTrail(crypto: Crypto, dir: string, options: Options): Promise<Report> {
-  return new Verification(crypto, new TrailDir(dir), options).run();
+// Throws OperationalError if the files can't be judged.
+export async function verifyTrail(crypto: Crypto, source: Source, options: Options): Promise<Report> {
+  const trail = await Trail.open(source);
+  let manifest: Manifest | undefined;
+  let fault: Refusal | undefined;
+  try {
+    if (trail.isBundle) manifest = await readManifest(crypto, source);
+  } catch (error) {
+    fault = refusal(error, 'bundle');
+  }
+  return new Verification(crypto, trail, manifest, options).run(fault);
 }

@@ -21,8 +21,12 @@ class Reader {
     private readonly strict: boolean,
   ) {}
 
+  get done(): boolean {
+    return this.at === this.data.length;
+  }
+
   next(depth = 0): Field | undefined {
-    if (this.at === this.data.length) return undefined;
+    if (this.done) return undefined;
     const tag = this.varint();
     const number = Number(tag >> 3n);
     if (tag > max32 || number === 0) throw new Error('wire: bad tag');
@@ -58,7 +62,7 @@ class Reader {
     }
   }
 
-  private varint(): bigint {
+  varint(): bigint {
     let value = 0n;
     for (let i = 0; i < 10; ++i) {
       const byte = this.data[this.at++];
@@ -89,6 +93,14 @@ export function strictFields(data: Uint8Array): Field[] {
 // What protobuf accepts.
 export function fields(data: Uint8Array): Field[] {
   return read(data, false);
+}
+
+// A packed field of varints, each as short as it can be.
+export function varints(data: Uint8Array): bigint[] {
+  const reader = new Reader(data, true);
+  const out: bigint[] = [];
+  while (!reader.done) out.push(reader.varint());
+  return out;
 }
 
 function read(data: Uint8Array, strict: boolean): Field[] {

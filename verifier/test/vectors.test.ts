@@ -12,7 +12,8 @@ import { crc32c, fromHex, hex, utf8 } from '../src/bytes.js';
 import { Tree, leafHash, pae, verifyEd25519 } from '../src/crypto.js';
 import { parseLeaf, verifyLeaf } from '../src/leaf.js';
 import { nodeCrypto } from '../src/node_crypto.js';
-import { openCheckpoint, parseLogKey } from '../src/note.js';
+import { KeyType, parseVerifierKey } from '../src/note.js';
+import { LogPolicy } from '../src/policy.js';
 import { Message, fields, strictFields } from '../src/wire.js';
 import { unpack, xxh64 } from '../src/zstd.js';
 
@@ -63,18 +64,35 @@ test('the root of a body', () => {
 });
 
 test('the checkpoint, and none of its bytes changed', async () => {
-  const key = parseLogKey(nodeCrypto, vector('log key'));
+  const key = parseVerifierKey(nodeCrypto, vector('log key'), KeyType.log);
   const note = utf8(block.substring(block.indexOf('checkpoint:\n') + 'checkpoint:\n'.length, block.indexOf('policy:\n')));
   const tree = new Tree(nodeCrypto);
   for (const letter of ['a', 'b', 'c']) tree.append(utf8(letter));
   assert.equal(hex(tree.root()), vector('root(a,b,c)'));
-  const checkpoint = await openCheckpoint(nodeCrypto, note, key);
+  const policy = LogPolicy.ofKey(key);
+  const checkpoint = await policy.signed(nodeCrypto, note);
   assert.equal(checkpoint.size, 3);
   assert.ok(tree.hasRoot(checkpoint.root));
   for (let i = 0; i < note.length; ++i) {
     const bad = Uint8Array.from(note);
     bad[i]! ^= 1;
-    await assert.rejects(openCheckpoint(nodeCrypto, bad, key), `byte ${i}`);
+    await assert.rejects(policy.signed(nodeCrypto, bad), `byte ${i}`);
+  }
+});
+
+test('the policy, and its witness', async () => {
+  const note = block.substring(block.indexOf('checkpoint:\n') + 'checkpoint:\n'.length, block.indexOf('policy:\n'));
+  const text = block.substring(block.indexOf('policy:\n') + 'policy:\n'.length, block.indexOf('cosignature,'));
+  const cosignature = block.substring(block.lastIndexOf('\u2014 '));
+  const policy = LogPolicy.parse(nodeCrypto, utf8(text));
+  const bytes = utf8(note + cosignature);
+  assert.equal((await policy.signed(nodeCrypto, bytes)).size, 3);
+  await policy.requireQuorum(nodeCrypto, bytes);
+  await assert.rejects(policy.requireQuorum(nodeCrypto, utf8(note)), /missing: w1/);
+  for (let i = note.length; i < bytes.length; ++i) {
+    const bad = Uint8Array.from(bytes);
+    bad[i]! ^= 1;
+    await assert.rejects(policy.requireQuorum(nodeCrypto, bad), `byte ${i}`);
   }
 });
 
