@@ -3,13 +3,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <tuple>
 #include <utility>
 
+#include "nodetrail/trail/eviction.h"
+#include "nodetrail/trail/ratchet_key.h"
+#include "trail/agent_identity.h"
+
 namespace nodetrail::trail {
 namespace {
-
-constexpr int kMaxIntermediates = 8;
 
 std::string_view ZeroHash() {
   static constexpr Hash kZero{};
@@ -29,28 +32,6 @@ Finding Ahead(ChainPosition expected, const v1::BatchHeader& header) {
   return {ChainVerdict::kAhead,
           fmt::format("batch {}:{} came, {}:{} is missing", header.epoch(), header.seq(), expected.epoch, expected.seq),
           expected};
-}
-
-// The certificate speaks for this very agent.
-Status CheckIdentity(const v1::BatchHeader& header, const CaSet& authorities, Certificate* identity) {
-  const v1::EpochOpen& open = header.epoch_open();
-  NT_ASSIGN_OR_RETURN(*identity, Certificate::FromDer(open.identity_cert()));
-  if (open.intermediates_size() > kMaxIntermediates) return InvalidArgument("too many intermediate certificates");
-  std::vector<Certificate> intermediates;
-  for (const std::string& der : open.intermediates()) {
-    NT_ASSIGN_OR_RETURN(Certificate intermediate, Certificate::FromDer(der));
-    intermediates.push_back(std::move(intermediate));
-  }
-  NT_RETURN_IF_ERROR(authorities.Verify(*identity, intermediates));
-  const std::vector<std::string> uris = identity->UriSans();
-  if (uris.size() != 1)
-    return InvalidArgument(fmt::format("identity certificate: {} URIs, exactly one allowed", uris.size()));
-  NT_ASSIGN_OR_RETURN(const SpiffeId id, ParseSpiffeId(uris[0]));
-  if (id.role != 'a' || id.tenant != header.tenant() || id.name != header.agent_id()) {
-    return InvalidArgument(fmt::format("identity certificate: of {}/{}, not of {}/{}", id.tenant, id.name,
-                                       header.tenant(), header.agent_id()));
-  }
-  return OkStatus();
 }
 
 // The statement of the epoch, signed by the identity key and agreeing with the header.
@@ -146,9 +127,7 @@ class ChainCheck {
 
   Finding Run(std::optional<std::string_view> body) {
     Finding found = Ids();
-    if (found.verdict == ChainVerdict::kAccept && h_.sig_alg() != v1::SIG_ALG_ED25519) {
-      found = Fail(ChainVerdict::kBadAlgorithm, fmt::format("signature algorithm {}", static_cast<int>(h_.sig_alg())));
-    }
+    if (found.verdict == ChainVerdict::kAccept) found = Algorithm();
     if (found.verdict == ChainVerdict::kAccept) found = Past();
     if (found.verdict == ChainVerdict::kAccept) found = h_.seq() == 0 ? Opening() : Link();
     if (found.verdict == ChainVerdict::kAccept && !options_.trusted && !VerifyLeafSignature(leaf_)) {
@@ -158,6 +137,10 @@ class ChainCheck {
       if (const Status status = CheckStoredBody(*body, h_); !status.ok()) {
         found = Fail(ChainVerdict::kBadBody, std::string(status.message()));
       }
+    }
+    if (found.verdict == ChainVerdict::kAccept && options_.eviction && !options_.trusted) {
+      const Status status = CheckEviction(*options_.eviction, h_, leaf_.batch_hash, *v_.policy_.identity_cas);
+      if (!status.ok()) found = Fail(ChainVerdict::kBadBody, std::string(status.message()));
     }
     if (found.verdict == ChainVerdict::kAccept) found = CheckCounters(head_, h_, joined_);
     if (found.verdict == ChainVerdict::kAccept) NoteClocks(head_, h_, &notes_);
@@ -174,6 +157,23 @@ class ChainCheck {
     if ((!tenant.empty() && h_.tenant() != tenant) || (!agent.empty() && h_.agent_id() != agent)) {
       return Fail(ChainVerdict::kWrongIdentity,
                   fmt::format("a batch of {}/{}, expected {}/{}", h_.tenant(), h_.agent_id(), tenant, agent));
+    }
+    return {};
+  }
+
+  // One of those allowed, and the same in a whole epoch. A batch that joins its
+  // predecessor has the key that was promised, of the length that goes with
+  // the algorithm; after a hole only this check is left.
+  Finding Algorithm() {
+    const auto alg = h_.sig_alg();
+    const auto& allowed = v_.policy_.sig_algs;
+    if (!allowed.empty() && std::find(allowed.begin(), allowed.end(), alg) == allowed.end()) {
+      return Fail(ChainVerdict::kBadAlgorithm,
+                  fmt::format("signature algorithm {} is not allowed to this agent", v1::SigAlg_Name(alg)));
+    }
+    const bool within = head_.known && h_.seq() > 0 && h_.epoch() == head_.epoch && !head_.next_key.empty();
+    if (within && head_.next_key.size() != RatchetKeyBytes(alg)) {
+      return Fail(ChainVerdict::kBadAlgorithm, "the signature algorithm changes within an epoch");
     }
     return {};
   }
@@ -230,11 +230,10 @@ class ChainCheck {
         return Fail(ChainVerdict::kBadEpochOpen, "epoch statement: does not parse");
       }
     } else {
-      auto identity = Certificate::FromDer(h_.epoch_open().identity_cert());
+      const v1::EpochOpen& open = h_.epoch_open();
+      const auto identity = CheckAgentIdentity(open.identity_cert(), open.intermediates(), h_.tenant(), h_.agent_id(),
+                                               *v_.policy_.identity_cas);
       if (!identity.ok()) return Fail(ChainVerdict::kBadEpochOpen, std::string(identity.status().message()));
-      if (const Status status = CheckIdentity(h_, *v_.policy_.identity_cas, &*identity); !status.ok()) {
-        return Fail(ChainVerdict::kBadEpochOpen, std::string(status.message()));
-      }
       auto checked = CheckStatement(h_, *identity, options_.trusted);
       if (!checked.ok()) return Fail(ChainVerdict::kBadEpochOpen, std::string(checked.status().message()));
       statement = std::move(*checked);

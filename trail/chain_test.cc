@@ -146,8 +146,8 @@ TEST_F(ChainTest, RefusesSignedHeadersThatDoNotJoin) {
   const std::vector<HeaderMutation> mutations = {
       {"tenant", [](auto* h) { h->set_tenant("other"); }, ChainVerdict::kWrongIdentity},
       {"agent", [](auto* h) { h->set_agent_id("web-2"); }, ChainVerdict::kWrongIdentity},
-      {"algorithm", [](auto* h) { h->set_sig_alg(v1::SIG_ALG_ECDSA_P256_SHA256); }, ChainVerdict::kBadAlgorithm},
-      {"no algorithm", [](auto* h) { h->clear_sig_alg(); }, ChainVerdict::kBadAlgorithm},
+      {"algorithm", [](auto* h) { h->set_sig_alg(v1::SIG_ALG_ECDSA_P256_SHA256); }, ChainVerdict::kMalformed},
+      {"no algorithm", [](auto* h) { h->clear_sig_alg(); }, ChainVerdict::kMalformed},
       {"prev_hash", [](auto* h) { h->set_prev_hash(std::string(32, 'x')); }, ChainVerdict::kBrokenChain},
       {"boot", [](auto* h) { h->set_boot_id("other"); }, ChainVerdict::kBrokenChain},
       {"signer_key", [](auto* h) { h->set_signer_key(std::string(32, 'x')); }, ChainVerdict::kWrongKey},

@@ -81,10 +81,17 @@ Status CheckHeader(const v1::BatchHeader& h) {
   }
   const auto is32 = [](const std::string& bytes) { return bytes.size() == 32; };
   if (!is32(h.prev_hash())) return InvalidArgument("leaf: prev_hash is not 32 bytes");
-  if (!is32(h.signer_key())) return InvalidArgument("leaf: signer_key is not 32 bytes");
+  const size_t key_bytes = RatchetKeyBytes(h.sig_alg());
+  if (key_bytes == 0) {
+    return InvalidArgument(fmt::format("leaf: unknown signature algorithm {}", static_cast<int>(h.sig_alg())));
+  }
+  if (h.signer_key().size() != key_bytes) {
+    return InvalidArgument(fmt::format("leaf: signer_key is not {} bytes, as its algorithm's are", key_bytes));
+  }
   const bool last = h.type() == v1::BATCH_TYPE_CLEAN_SHUTDOWN;
-  if (last ? !h.next_key().empty() : !is32(h.next_key())) {
-    return InvalidArgument("leaf: next_key must be 32 bytes, or empty in the last batch of an epoch");
+  if (last ? !h.next_key().empty() : h.next_key().size() != key_bytes) {
+    return InvalidArgument(
+        fmt::format("leaf: next_key must be {} bytes, or empty in the last batch of an epoch", key_bytes));
   }
   if ((h.type() == v1::BATCH_TYPE_EPOCH_OPEN) != (h.seq() == 0)) {
     return InvalidArgument("leaf: an epoch is opened by seq 0 and by nothing else");
@@ -126,8 +133,9 @@ Status CheckHeader(const v1::BatchHeader& h) {
 
 Hash BatchHash(std::string_view leaf) { return Sha256Of({"nodetrail-batch\n", leaf}); }
 
-Result<std::string> MakeLeaf(std::string_view header_bytes, const Ed25519Key& key) {
-  const Signature signature = key.Sign(Pae(kHeaderPayloadType, header_bytes));
+namespace {
+
+Result<std::string> FrameLeaf(std::string_view header_bytes, const Signature& signature) {
   std::string leaf;
   AppendBytesField(&leaf, 1, header_bytes);
   AppendBytesField(&leaf, 2, View(signature));
@@ -135,6 +143,16 @@ Result<std::string> MakeLeaf(std::string_view header_bytes, const Ed25519Key& ke
     return OutOfRange(fmt::format("leaf: {} bytes, at most {} allowed", leaf.size(), kMaxLeafBytes));
   }
   return leaf;
+}
+
+}  // namespace
+
+Result<std::string> MakeLeaf(std::string_view header_bytes, const Ed25519Key& key) {
+  return FrameLeaf(header_bytes, key.Sign(Pae(kHeaderPayloadType, header_bytes)));
+}
+
+Result<std::string> MakeLeaf(std::string_view header_bytes, const RatchetKey& key) {
+  return FrameLeaf(header_bytes, key.Sign(Pae(kHeaderPayloadType, header_bytes)));
 }
 
 Result<ParsedLeaf> ParseLeaf(std::string_view leaf) {
@@ -160,8 +178,8 @@ Result<ParsedLeaf> ParseLeaf(std::string_view leaf) {
 }
 
 bool VerifyLeafSignature(const ParsedLeaf& leaf) {
-  const auto key = FixedBytes<32>(leaf.header.signer_key());
-  return key && Ed25519Verify(*key, Pae(kHeaderPayloadType, leaf.header_bytes), leaf.signature);
+  return RatchetVerify(leaf.header.sig_alg(), leaf.header.signer_key(), Pae(kHeaderPayloadType, leaf.header_bytes),
+                       leaf.signature);
 }
 
 ChainHead HeadOf(const v1::BatchHeader& header, const Hash& batch_hash) {

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "nodetrail/trail/tile.h"
+#include "nodetrail/trail/eviction.h"
 #include "nodetrail/trail/trail_store.h"
 #include "trail/segment_format.h"
 
@@ -143,6 +144,11 @@ Result<std::optional<uint64_t>> WholeRecordAfter(int fd, const std::string& name
 std::string BodyPath(const Hash& body_sha256) {
   const std::string hex = Hex(body_sha256);
   return fmt::format("bodies/{}/{}.zst", hex.substr(0, 2), hex);
+}
+
+std::string EvictionPath(const Hash& body_sha256) {
+  const std::string hex = Hex(body_sha256);
+  return fmt::format("bodies/{}/{}.evicted", hex.substr(0, 2), hex);
 }
 
 Result<std::unique_ptr<TrailReader>> TrailReader::Open(const std::string& dir) {
@@ -355,6 +361,10 @@ Result<std::string> TrailReader::Leaf(uint64_t index) {
 
 Result<std::string> TrailReader::Body(const Hash& sha256) const {
   return ReadRegular(dir_ + "/" + BodyPath(sha256), kMaxBodyBytes);
+}
+
+Result<std::string> TrailReader::Eviction(const Hash& body_sha256) const {
+  return ReadRegular(dir_ + "/" + EvictionPath(body_sha256), kMaxEvictionBytes);
 }
 
 Result<std::string> TrailReader::Tile(std::string_view path) const {

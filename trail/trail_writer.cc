@@ -161,23 +161,31 @@ Status TrailWriter::PutBody(const Hash& sha256, std::string_view body) {
   return PutBodies({&one, 1});
 }
 
+Status TrailWriter::PutBodies(std::span<const std::pair<Hash, std::string_view>> bodies) {
+  return PutFiles(bodies, &BodyPath);
+}
+
+Status TrailWriter::PutEvictions(std::span<const std::pair<Hash, std::string_view>> evictions) {
+  return PutFiles(evictions, &EvictionPath);
+}
+
 // All of a group is written before the first of it is synced: the file
 // system then commits them together, and the later syncs find it done. One by
 // one each costs a commit of its own.
-Status TrailWriter::PutBodies(std::span<const std::pair<Hash, std::string_view>> bodies) {
+Status TrailWriter::PutFiles(std::span<const std::pair<Hash, std::string_view>> files, PathOf path_of) {
   // Descriptors held at once.
   constexpr size_t kAtOnce = 64;
   std::set<std::string> dirs;
-  while (!bodies.empty()) {
-    const size_t count = std::min(bodies.size(), kAtOnce);
-    NT_RETURN_IF_ERROR(PutBodyFiles(bodies.first(count), &dirs));
-    bodies = bodies.subspan(count);
+  while (!files.empty()) {
+    const size_t count = std::min(files.size(), kAtOnce);
+    NT_RETURN_IF_ERROR(PutFileGroup(files.first(count), path_of, &dirs));
+    files = files.subspan(count);
   }
   for (const std::string& dir : dirs) NT_RETURN_IF_ERROR(FsyncDirectory(dir));
   return OkStatus();
 }
 
-Status TrailWriter::PutBodyFiles(std::span<const std::pair<Hash, std::string_view>> bodies,
+Status TrailWriter::PutFileGroup(std::span<const std::pair<Hash, std::string_view>> files, PathOf path_of,
                                  std::set<std::string>* dirs) {
   struct Temp {
     UniqueFd fd;
@@ -194,12 +202,12 @@ Status TrailWriter::PutBodyFiles(std::span<const std::pair<Hash, std::string_vie
     std::vector<Temp> files;
   } temps;
   std::set<std::string> here;
-  for (const auto& [sha256, body] : bodies) {
-    const std::string path = dir_ + "/" + BodyPath(sha256);
+  for (const auto& [sha256, bytes] : files) {
+    const std::string path = dir_ + "/" + path_of(sha256);
     if (!here.insert(path).second) continue;  // twice in this group
     struct stat st {};
     const std::string parent = std::filesystem::path(path).parent_path().string();
-    if (::lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && static_cast<uint64_t>(st.st_size) == body.size()) {
+    if (::lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && static_cast<uint64_t>(st.st_size) == bytes.size()) {
       dirs->insert(parent);  // renamed before a crash, maybe, and not synced
       continue;
     }
@@ -212,7 +220,7 @@ Status TrailWriter::PutBodyFiles(std::span<const std::pair<Hash, std::string_vie
     const std::string temp = path + ".tmp";
     NT_ASSIGN_OR_RETURN(UniqueFd fd, OpenFd(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0640));
     temps.files.push_back({std::move(fd), temp, path, false});
-    NT_RETURN_IF_ERROR(WriteAll(temps.files.back().fd.get(), body, temp));
+    NT_RETURN_IF_ERROR(WriteAll(temps.files.back().fd.get(), bytes, temp));
   }
   for (const Temp& t : temps.files) {
     if (::fdatasync(t.fd.get()) != 0) return ErrnoStatus(errno, fmt::format("fdatasync {}", t.temp));

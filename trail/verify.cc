@@ -31,7 +31,7 @@ class TrailVerification {
         findings_(policy.max_findings),
         checkpoint_(reader, policy, &findings_),
         chains_(policy, cas, &findings_),
-        bodies_(reader, &chains_, &findings_) {}
+        bodies_(reader, cas, &chains_, &findings_) {}
 
   Result<VerifyReport> Run(const std::function<void(uint64_t)>& progress) {
     NT_RETURN_IF_ERROR(checkpoint_.Read(&report_));

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "nodetrail/trail/body.h"
+#include "trail/verify_evicted.h"
 
 namespace nodetrail::trail {
 
@@ -18,7 +19,10 @@ Status BodiesCheck::Take(AgentState* agent, const v1::BatchHeader& header, const
   auto stored = reader_->Body(hash);
   if (!stored.ok()) {
     const Code code = stored.status().code();
-    if (code == Code::kNotFound) return bad("the body is missing");
+    if (code == Code::kNotFound) {
+      return CheckEvictedBody(*reader_, cas_, header, agent->chain.state().head.batch_hash, where, &agent->coverage,
+                              findings_);
+    }
     if (code == Code::kDataLoss || code == Code::kResourceExhausted) return bad(stored.status().message());
     return std::move(stored).status();
   }

@@ -14,8 +14,8 @@ namespace nodetrail::trail {
 // Owner: one verification; what it is given must outlive it.
 class BodiesCheck {
  public:
-  BodiesCheck(const TrailReader* reader, ChainsCheck* chains, Findings* findings)
-      : reader_(reader), chains_(chains), findings_(findings) {}
+  BodiesCheck(const TrailReader* reader, const CaSet& cas, ChainsCheck* chains, Findings* findings)
+      : reader_(reader), cas_(cas), chains_(chains), findings_(findings) {}
 
   // The body of a batch that the chain of `agent` accepted. An error is
   // operational: the file can't be read.
@@ -25,6 +25,7 @@ class BodiesCheck {
 
  private:
   const TrailReader* reader_;
+  const CaSet& cas_;
   ChainsCheck* chains_;
   Findings* findings_;
   uint64_t checked_ = 0;  // that are right

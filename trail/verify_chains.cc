@@ -126,11 +126,14 @@ void ChainsCheck::Declare(AgentState* agent, const v1::BatchHeader& h, const eve
                    name, &where);
   } else {
     agent->epoch_has_loss_event = true;
-    if (a.stage() == "spool") {
+    // A body that was given up excuses no batch that is missing.
+    if (a.stage() == "spool" && !a.body_only()) {
       agent->spool_losses.push_back({h.epoch(), {a.last_epoch(), a.seq_from(), a.seq_to()}});
     }
     findings_->Add(FindingKind::kDeclaredLoss,
-                   fmt::format("the agent declares {} lost events (stage {})", a.count(), a.stage()), name, &where);
+                   fmt::format("the agent declares {} lost events (stage {}{})", a.count(), a.stage(),
+                               a.body_only() ? ", bodies only" : ""),
+                   name, &where);
   }
   if (agent->coverage.losses.size() < policy_.max_findings) agent->coverage.losses.push_back(std::move(loss));
 }

@@ -158,7 +158,7 @@ TEST_F(IngestTest, RejectsWhatWasTamperedWith) {
   ++rejected;
 
   bad = maker_.Fork([](trail::v1::BatchHeader* h) { h->set_sig_alg(trail::v1::SIG_ALG_ECDSA_P256_SHA256); });
-  ExpectRejected(agent_->Exchange(bad), "bad_algorithm");
+  ExpectRejected(agent_->Exchange(bad), "malformed");
   ++rejected;
 
   bad = maker_.Fork([](trail::v1::BatchHeader* h) {

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "nodetrail/trail/eviction.h"
+
 namespace nodetrail::trail {
 
 TestAgent::TestAgent(const TestCa& ca, std::string tenant, std::string agent_id)
@@ -27,8 +29,8 @@ SealedBatch TestAgent::Batch(int events, const Edit& edit) {
 
 SealedBatch TestAgent::BatchOf(std::vector<event::v1::Event> events, const Edit& edit) {
   const bool opening = !head_.known;
-  if (!key_) key_ = Ed25519Key::Generate();
-  Ed25519Key next = Ed25519Key::Generate();
+  if (!key_) key_ = RatchetKey::Generate(sig_alg);
+  RatchetKey next = RatchetKey::Generate(key_->alg());
 
   event::v1::EventBatch batch;
   batch.set_schema_version(1);
@@ -51,7 +53,7 @@ SealedBatch TestAgent::BatchOf(std::vector<event::v1::Event> events, const Edit&
   v1::BatchHeader& h = out.header;
   h.set_format_version(1);
   h.set_type(opening ? v1::BATCH_TYPE_EPOCH_OPEN : v1::BATCH_TYPE_EVENTS);
-  h.set_sig_alg(v1::SIG_ALG_ED25519);
+  h.set_sig_alg(key_->alg());
   h.set_body_codec(v1::BODY_CODEC_ZSTD);
   h.set_assurance(v1::ASSURANCE_SOFTWARE);
   h.set_tenant(tenant_);
@@ -61,8 +63,8 @@ SealedBatch TestAgent::BatchOf(std::vector<event::v1::Event> events, const Edit&
   h.set_seq(opening ? 0 : head_.seq + 1);
   const ChainHead& before = opening ? previous_ : head_;
   h.set_prev_hash(Bytes(before.batch_hash));
-  h.set_signer_key(Bytes(key_->public_key()));
-  h.set_next_key(Bytes(next.public_key()));
+  h.set_signer_key(key_->public_key());
+  h.set_next_key(next.public_key());
   h.set_first_event_seq(first);
   h.set_last_event_seq(next_event_ - 1);
   h.set_event_count(events.size());
@@ -137,6 +139,12 @@ event::v1::Event TestAgent::SpoolLossEvent(uint64_t epoch, uint64_t from, uint64
   event.mutable_agent()->set_seq_from(from);
   event.mutable_agent()->set_seq_to(to);
   return event;
+}
+
+std::string TestAgent::Eviction(const SealedBatch& batch, const std::function<void(v1::BodyEvicted*)>& edit) const {
+  v1::BodyEvicted statement = EvictionStatement(batch.header, batch.batch_hash, now_ns);
+  if (edit) edit(&statement);
+  return *SignEviction(statement, *EcdsaKey::FromPem(identity_.key_pem), *Certificate::FromPem(identity_.cert_pem), {});
 }
 
 std::string TestAgent::Forge(const v1::BatchHeader& header) const {

@@ -45,10 +45,17 @@ class TestAgent {
   // what the owner of a copied key can do.
   [[nodiscard]] std::string Forge(const v1::BatchHeader& header) const;
 
+  // What the agent signs when it gives up the body of `batch`; `edit` may
+  // change the statement before it is signed.
+  [[nodiscard]] std::string Eviction(const SealedBatch& batch,
+                                     const std::function<void(v1::BodyEvicted*)>& edit = nullptr) const;
+
   [[nodiscard]] const ChainHead& head() const { return head_; }
   [[nodiscard]] uint64_t epoch() const { return epoch_; }
   std::string boot_id = "11111111-2222-3333-4444-555555555555";
   uint64_t now_ns = 1'700'000'000'000'000'000;
+  // Of the epochs that begin from now on.
+  v1::SigAlg sig_alg = v1::SIG_ALG_ED25519;
   std::function<void(v1::EpochStatement*)> edit_statement;
   std::function<void(v1::EpochOpen*)> edit_open;
 
@@ -60,8 +67,8 @@ class TestAgent {
   ChainHead head_;      // of this epoch
   ChainHead previous_;  // of the epoch before
   uint64_t next_event_ = 1;
-  std::optional<Ed25519Key> key_;
-  std::optional<Ed25519Key> last_key_;
+  std::optional<RatchetKey> key_;
+  std::optional<RatchetKey> last_key_;
 };
 
 }  // namespace nodetrail::trail

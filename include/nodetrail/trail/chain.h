@@ -27,13 +27,13 @@ enum class ChainVerdict {
   kAhead,          // batches between are missing: ask for `expected`
   kMalformed,      // sizes or parse
   kWrongIdentity,  // tenant or agent is not the one expected
-  kBadAlgorithm,   // sig_alg is not allowed
+  kBadAlgorithm,   // sig_alg is not allowed, or changes within an epoch
   kClosed,         // the epoch was ended by CLEAN_SHUTDOWN
   kBrokenChain,    // prev_hash is not the predecessor's
   kWrongKey,       // signer_key is not the predecessor's next_key
   kBadEpochOpen,   // the epoch's opening does not hold
   kBadSignature,
-  kBadBody,      // hash or length of the stored body
+  kBadBody,      // hash or length of the stored body, or a wrong statement about an evicted one
   kBadCounters,  // a loss counter went down, or event numbers do not join
 };
 // "accept", "broken_chain", …
@@ -84,6 +84,8 @@ struct ChainPolicy {
   const CaSet* identity_cas = nullptr;  // required; must outlive the verifier
   // Hashes of recent batches kept to tell a duplicate from an equivocation.
   size_t remember = 1024;
+  // Algorithms that may sign this agent's batches; empty: each that we know.
+  std::vector<v1::SigAlg> sig_algs{};
 };
 
 struct CheckOptions {
@@ -93,6 +95,8 @@ struct CheckOptions {
   // in its own epoch can't be tied to the key of the one before: what vouches
   // for it is the identity-signed opening of the next epoch.
   bool allow_hole = false;
+  // SignedEviction that stands in the place of the body; `body` is nothing then.
+  std::optional<std::string_view> eviction = std::nullopt;
   // Replaying one's own log at start: signatures were checked when it came in.
   bool trusted = false;
 };

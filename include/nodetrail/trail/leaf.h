@@ -12,6 +12,7 @@
 
 #include "nodetrail/trail/crypto.h"
 #include "nodetrail/trail/merkle.h"
+#include "nodetrail/trail/ratchet_key.h"
 #include "nodetrail/trail/v1/trail.pb.h"
 
 namespace nodetrail::trail {
@@ -44,16 +45,17 @@ Hash BatchHash(std::string_view leaf);
 
 // Signs `header_bytes` and frames them. OutOfRange if the leaf would pass kMaxLeafBytes.
 Result<std::string> MakeLeaf(std::string_view header_bytes, const Ed25519Key& key);
+Result<std::string> MakeLeaf(std::string_view header_bytes, const RatchetKey& key);
 
 // Strict. InvalidArgument names what is wrong: size; anything but exactly
 // fields 1 and 2 of SignedHeader with minimal lengths; a header whose fields
-// repeat, are out of order or use long varints; a wrong format_version; a key
-// or hash field of another length than 32 (next_key may be empty only in
-// CLEAN_SHUTDOWN); ids outside ValidId; lengths above kMaxBodyBytes. The
+// repeat, are out of order or use long varints; a wrong format_version; an
+// unknown sig_alg; keys of another length than it has (next_key may be empty
+// only in CLEAN_SHUTDOWN); hashes of another length than 32; ids outside ValidId; lengths above kMaxBodyBytes. The
 // signature is not checked here.
 Result<ParsedLeaf> ParseLeaf(std::string_view leaf);
 
-// Ed25519 over PAE(kHeaderPayloadType, header_bytes) by header.signer_key.
+// By header.signer_key and header.sig_alg over PAE(kHeaderPayloadType, header_bytes).
 bool VerifyLeafSignature(const ParsedLeaf& leaf);
 
 // Where an agent's chain ends, as the spool, the collector and the verifier
@@ -63,7 +65,7 @@ struct ChainHead {
   uint64_t epoch = 0;
   uint64_t seq = 0;
   Hash batch_hash{};
-  std::string next_key;  // 32 bytes; empty after CLEAN_SHUTDOWN
+  std::string next_key;  // its length tells its algorithm; empty after CLEAN_SHUTDOWN
   bool clean = false;    // the last batch is CLEAN_SHUTDOWN
   std::string boot_id;
   uint64_t last_event_seq = 0;

@@ -6,6 +6,7 @@
 //   log/checkpoint         signed note
 //   log/tile/              the log as C2SP tiles, for a web server; derived
 //   bodies/ab/<64 hex>.zst stored bodies, named by their SHA-256
+//   bodies/ab/<64 hex>.evicted  statements in the place of bodies given up
 // docs/trail-format.md specifies the bytes.
 #ifndef NODETRAIL_TRAIL_TRAIL_STORE_H_
 #define NODETRAIL_TRAIL_TRAIL_STORE_H_
@@ -30,6 +31,8 @@ inline constexpr uint64_t kLeafSegmentBytes = 64U << 20;
 
 // bodies/ab/<hex>.zst, relative to the trail directory.
 std::string BodyPath(const Hash& body_sha256);
+// bodies/ab/<hex>.evicted: the agent's statement in that body's place.
+std::string EvictionPath(const Hash& body_sha256);
 
 // The only writer of a trail directory (it holds a lock on LOCK). One
 // thread at a time; readers may read meanwhile.
@@ -56,6 +59,8 @@ class TrailWriter {
   // are left alone. Before the leaves that name them.
   Status PutBodies(std::span<const std::pair<Hash, std::string_view>> bodies);
   Status PutBody(const Hash& sha256, std::string_view body);
+  // The same for statements about evicted bodies, each under its body's hash.
+  Status PutEvictions(std::span<const std::pair<Hash, std::string_view>> evictions);
 
   // Group commit: all of `leaves`, in order, then one fdatasync. OK means all
   // are durable, from index size() (before the call) on. On error none counts:
@@ -69,7 +74,10 @@ class TrailWriter {
  private:
   TrailWriter() = default;
   Status StartSegment();
-  Status PutBodyFiles(std::span<const std::pair<Hash, std::string_view>> bodies, std::set<std::string>* dirs);
+  using PathOf = std::string (*)(const Hash&);
+  Status PutFiles(std::span<const std::pair<Hash, std::string_view>> files, PathOf path_of);
+  Status PutFileGroup(std::span<const std::pair<Hash, std::string_view>> files, PathOf path_of,
+                      std::set<std::string>* dirs);
 
   std::string dir_;
   Options options_;
@@ -120,6 +128,8 @@ class TrailReader {
   // Stored bytes; NotFound if there is no such file, ResourceExhausted if it
   // is longer than kMaxBodyBytes. The caller checks the hash.
   Result<std::string> Body(const Hash& sha256) const;
+  // The statement in the place of that body, as stored; errors as Body.
+  Result<std::string> Eviction(const Hash& body_sha256) const;
 
   // The file log/<path> of a tile (TilePath); NotFound if there is no such file,
   // DataLoss if it is not a regular one, ResourceExhausted if it is longer than

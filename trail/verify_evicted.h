@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A body that is not there: did the agent give it up, and sign that?
+#ifndef NODETRAIL_TRAIL_VERIFY_EVICTED_H_
+#define NODETRAIL_TRAIL_VERIFY_EVICTED_H_
+
+#include "nodetrail/trail/trail_store.h"
+#include "nodetrail/trail/verify.h"
+#include "trail/verify_findings.h"
+
+namespace nodetrail::trail {
+
+// The body of an accepted batch is missing. Adds a declared loss if the
+// agent's statement lies in its place and holds, else a tamper finding. An
+// error is operational: the file can't be read.
+Status CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::BatchHeader& header,
+                        const Hash& batch_hash, const LeafLocation& where, AgentCoverage* coverage,
+                        Findings* findings);
+
+}  // namespace nodetrail::trail
+
+#endif  // NODETRAIL_TRAIL_VERIFY_EVICTED_H_
