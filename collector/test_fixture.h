@@ -70,6 +70,13 @@ class RawAgent {
     m.mutable_frame()->set_after_hole(after_hole);
     return stream_->Write(m);
   }
+  // The leaf alone, with what stands in its body's place.
+  bool SendEvicted(const std::string& leaf, const std::string& eviction) {
+    ingest::v1::ClientMessage m;
+    m.mutable_frame()->set_leaf(leaf);
+    m.mutable_frame()->set_eviction(eviction);
+    return stream_->Write(m);
+  }
   bool Send(const trail::SealedBatch& batch) { return Send(batch.leaf, batch.body); }
   // Nothing (no field set): the stream is over.
   ingest::v1::ServerMessage Read() {

@@ -8,7 +8,6 @@
 #include <functional>
 
 #include "nodetrail/base/fd.h"
-
 #include "nodetrail/trail/chain.h"
 #include "nodetrail/trail/eviction.h"
 #include "nodetrail/trail/ratchet_key.h"
@@ -250,9 +249,9 @@ std::string P256Vectors(const std::string& signature) {
 
 TEST(FormatDocument, ItsP256VectorsAreTheCodes) {
   const std::string document = *ReadFile(NT_SOURCE_DIR "/docs/trail-format.md", 1 << 20);
-  const std::string vectors = P256Vectors(*HexDecode(
-      "2e1483e2bc449540c5c474d54874660da844d97d078c250c476b3951011fcf81"
-      "027a7a385d1800b674a2f8c42f322f5e85c9a594987b2ce93e55674f714f3a6b"));
+  const std::string vectors =
+      P256Vectors(*HexDecode("2e1483e2bc449540c5c474d54874660da844d97d078c250c476b3951011fcf81"
+                             "027a7a385d1800b674a2f8c42f322f5e85c9a594987b2ce93e55674f714f3a6b"));
   EXPECT_NE(document.find("```vectors-p256\n" + vectors + "```"), std::string::npos)
       << "docs/trail-format.md must hold:\n"
       << vectors;

@@ -86,8 +86,8 @@ Result<std::string> SignEviction(const v1::BodyEvicted& statement, const EcdsaKe
   for (const Certificate& intermediate : intermediates) envelope.add_intermediates(intermediate.Der());
   std::string out = envelope.SerializeAsString();
   if (out.size() > kMaxEvictionBytes) {
-    return OutOfRange(fmt::format("eviction: {} bytes with its certificates, at most {} allowed", out.size(),
-                                  kMaxEvictionBytes));
+    return OutOfRange(
+        fmt::format("eviction: {} bytes with its certificates, at most {} allowed", out.size(), kMaxEvictionBytes));
   }
   return out;
 }

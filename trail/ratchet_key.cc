@@ -168,9 +168,9 @@ bool P256Verify(std::string_view key, std::string_view message, std::string_view
   const int size = i2d_ECDSA_SIG(parts.get(), &der);
   NT_CHECK(size > 0);
   const std::unique_ptr<EVP_MD_CTX, OpenSslFree> ctx(EVP_MD_CTX_new());
-  const bool good =
-      ctx != nullptr && EVP_DigestVerifyInit(ctx.get(), nullptr, EVP_sha256(), nullptr, point.get()) == 1 &&
-      EVP_DigestVerify(ctx.get(), der, static_cast<size_t>(size), Data(message), message.size()) == 1;
+  const bool good = ctx != nullptr &&
+                    EVP_DigestVerifyInit(ctx.get(), nullptr, EVP_sha256(), nullptr, point.get()) == 1 &&
+                    EVP_DigestVerify(ctx.get(), der, static_cast<size_t>(size), Data(message), message.size()) == 1;
   OPENSSL_free(der);
   ERR_clear_error();
   return good;

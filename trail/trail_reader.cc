@@ -11,8 +11,8 @@
 #include <optional>
 #include <system_error>
 
-#include "nodetrail/trail/tile.h"
 #include "nodetrail/trail/eviction.h"
+#include "nodetrail/trail/tile.h"
 #include "nodetrail/trail/trail_store.h"
 #include "trail/segment_format.h"
 

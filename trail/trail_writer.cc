@@ -207,7 +207,10 @@ Status TrailWriter::PutFileGroup(std::span<const std::pair<Hash, std::string_vie
     if (!here.insert(path).second) continue;  // twice in this group
     struct stat st {};
     const std::string parent = std::filesystem::path(path).parent_path().string();
-    if (::lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && static_cast<uint64_t>(st.st_size) == bytes.size()) {
+    const bool there = ::lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode);
+    // The name is the hash of a body, not of a statement: the first one stays,
+    // so that no agent can replace what another one said.
+    if (there && (path_of == &EvictionPath || static_cast<uint64_t>(st.st_size) == bytes.size())) {
       dirs->insert(parent);  // renamed before a crash, maybe, and not synced
       continue;
     }

@@ -33,10 +33,10 @@ Status CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::B
     return OkStatus();
   }
   if (const Status status = CheckEviction(*eviction, header, batch_hash, cas); !status.ok()) {
-    findings->Add(FindingKind::kTamper,
-                  fmt::format("the body is missing, and the statement in its place does not hold: {}",
-                              status.message()),
-                  name, &where, EvictionPath(hash));
+    findings->Add(
+        FindingKind::kTamper,
+        fmt::format("the body is missing, and the statement in its place does not hold: {}", status.message()), name,
+        &where, EvictionPath(hash));
     return OkStatus();
   }
   findings->Add(FindingKind::kDeclaredLoss,

@@ -14,8 +14,7 @@ namespace nodetrail::trail {
 // agent's statement lies in its place and holds, else a tamper finding. An
 // error is operational: the file can't be read.
 Status CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::BatchHeader& header,
-                        const Hash& batch_hash, const LeafLocation& where, AgentCoverage* coverage,
-                        Findings* findings);
+                        const Hash& batch_hash, const LeafLocation& where, AgentCoverage* coverage, Findings* findings);
 
 }  // namespace nodetrail::trail
 

@@ -125,7 +125,7 @@ void Committer::Hello(std::shared_ptr<AnswerSink> sink, const std::string& agent
 }
 
 void Committer::Submit(std::shared_ptr<AnswerSink> sink, const std::string& agent_id, ingest::v1::Frame frame) {
-  const uint64_t bytes = frame.leaf().size() + frame.body().size();
+  const uint64_t bytes = frame.leaf().size() + frame.body().size() + frame.eviction().size();
   const std::lock_guard lock(mutex_);
   if (stop_) return;
   queue_.push_back({std::move(sink), agent_id, std::move(frame), bytes});
@@ -249,13 +249,16 @@ void Committer::CommitGroup(std::vector<Item> items) {
   group_.clear();
   group_leaves_.clear();
   group_bodies_.clear();
+  group_evictions_.clear();
   group_agents_.clear();
 }
 
-// Bodies first: a leaf whose body is missing would be evidence of a removal.
+// Bodies first, and what stands in their place: a leaf whose body is missing
+// would be evidence of a removal.
 Status Committer::MakeDurable() {
   if (group_leaves_.empty()) return OkStatus();
   NT_RETURN_IF_ERROR(writer_->PutBodies(group_bodies_));
+  NT_RETURN_IF_ERROR(writer_->PutEvictions(group_evictions_));
   return writer_->AppendLeaves(group_leaves_);
 }
 
@@ -287,7 +290,14 @@ void Committer::CheckFrame(Item& item, const Status& room, std::vector<Pending>*
     chain.Save();
     group_agents_.push_back(item.agent_id);
   }
-  trail::ChainResult result = chain.Check(frame.leaf(), frame.body(), {.allow_hole = frame.after_hole()});
+  trail::CheckOptions options;
+  options.allow_hole = frame.after_hole();
+  std::optional<std::string_view> body = frame.body();
+  if (!frame.eviction().empty()) {
+    options.eviction = frame.eviction();
+    if (frame.body().empty()) body.reset();
+  }
+  trail::ChainResult result = chain.Check(frame.leaf(), body, options);
   switch (result.verdict) {
     case trail::ChainVerdict::kAccept: {
       const uint64_t log_index = writer_->size() + group_leaves_.size();
@@ -297,6 +307,10 @@ void Committer::CheckFrame(Item& item, const Status& room, std::vector<Pending>*
         const auto hash = trail::HashFromBytes(result.leaf->header.body_sha256());
         NT_CHECK(hash.has_value());
         group_bodies_.emplace_back(*hash, frame.body());
+      } else if (!frame.eviction().empty()) {
+        const auto hash = trail::HashFromBytes(result.leaf->header.body_sha256());
+        NT_CHECK(hash.has_value());
+        group_evictions_.emplace_back(*hash, frame.eviction());
       }
       out.answer = MakeAck(*result.leaf, log_index);
       out.appended = out.waits = true;

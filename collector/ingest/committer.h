@@ -138,6 +138,7 @@ class Committer {
   std::vector<Item> group_;
   std::vector<std::string_view> group_leaves_;
   std::vector<std::pair<trail::Hash, std::string_view>> group_bodies_;
+  std::vector<std::pair<trail::Hash, std::string_view>> group_evictions_;
   std::vector<std::string> group_agents_;
   std::string storage_problem_;
 

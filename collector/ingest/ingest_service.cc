@@ -99,7 +99,8 @@ class IngestService::Reactor final : public grpc::ServerBidiReactor<ClientMessag
         link_->Finish(wrong);
         return;
       }
-      link_->held_bytes_ += message.frame().leaf().size() + message.frame().body().size();
+      link_->held_bytes_ +=
+          message.frame().leaf().size() + message.frame().body().size() + message.frame().eviction().size();
       ++link_->held_items_;
     }
     if (message.has_hello()) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "collector/test_fixture.h"
+#include "nodetrail/trail/verify.h"
 
 namespace nodetrail::collector {
 namespace {
@@ -81,6 +82,47 @@ TEST_F(IngestTest, DuplicateWithinOneGroupWaitsForItsCommit) {
   for (int i = 0; i < 8; ++i) agent_->Send(batch);
   for (int i = 0; i < 8; ++i) ExpectAck(agent_->Read(), batch, 0);
   ExpectState(1, 0);
+}
+
+// An agent that had to give up a body sends its signed statement instead.
+TEST_F(IngestTest, TakesASignedEvictionInTheBodysPlace) {
+  const trail::SealedBatch first = maker_.Next();
+  ExpectAck(agent_->Exchange(first), first, 0);
+  const trail::SealedBatch evicted = maker_.Next(5);
+  const std::string eviction = maker_.Eviction(evicted);
+  agent_->SendEvicted(evicted.leaf, eviction);
+  ExpectAck(agent_->Read(), evicted, 1);
+  const std::string path =
+      config_.trail_dir() + "/" + trail::EvictionPath(trail::HashFromBytes(evicted.header.body_sha256()).value());
+  EXPECT_EQ(ReadFile(path, 1 << 20).value(), eviction);
+  // Sent again, as it is and with the body after all: the same answer.
+  agent_->SendEvicted(evicted.leaf, eviction);
+  ExpectAck(agent_->Read(), evicted, 1);
+  ExpectAck(agent_->Exchange(evicted), evicted, 1);
+  const trail::SealedBatch third = maker_.Next();
+  ExpectAck(agent_->Exchange(third), third, 2);
+  ExpectState(3, 0);
+  trail::VerifyPolicy policy;
+  policy.identity_ca_pem = ReadFile(config_.identity_ca_file(), 1 << 20).value();
+  const auto report = trail::VerifyTrail(config_.trail_dir(), policy);
+  ASSERT_TRUE(report.ok()) << report.status().ToString();
+  EXPECT_EQ(report->verdict, trail::TrailVerdict::kDeclaredLoss) << report->summary;
+}
+
+TEST_F(IngestTest, RefusesAnEvictionThatDoesNotHold) {
+  const trail::SealedBatch first = maker_.Next();
+  ExpectAck(agent_->Exchange(first), first, 0);
+  const trail::SealedBatch second = maker_.Next();
+  std::string flipped = maker_.Eviction(second);
+  flipped[flipped.size() / 2] = static_cast<char>(flipped[flipped.size() / 2] ^ 1);
+  for (const std::string& bad : {flipped, maker_.Eviction(first), std::string("x"), std::string(70'000, 'x')}) {
+    agent_->SendEvicted(second.leaf, bad);
+    ExpectRejected(agent_->Read(), "bad_body");
+  }
+  agent_->SendEvicted(second.leaf, "");
+  ExpectRejected(agent_->Read(), "bad_body");
+  EXPECT_EQ(LogLeaves().size(), 1U);
+  ExpectAck(agent_->Exchange(second), second, 1);
 }
 
 TEST_F(IngestTest, EquivocationIsKeptAsEvidence) {

@@ -13,6 +13,7 @@
 #include "nodetrail/event/v1/event.pb.h"
 #include "nodetrail/trail/body.h"
 #include "nodetrail/trail/crypto.h"
+#include "nodetrail/trail/eviction.h"
 #include "nodetrail/trail/leaf.h"
 #include "tests/fakes/test_pki.h"
 
@@ -44,6 +45,14 @@ class BatchMaker {
     std::swap(key_, rival_key_);
     std::swap(state_, before_);
     return batch;
+  }
+
+  // What this agent signs when it gives up the body of `batch`.
+  [[nodiscard]] std::string Eviction(const trail::SealedBatch& batch) const {
+    return trail::SignEviction(trail::EvictionStatement(batch.header, batch.batch_hash, 1'700'000'100'000'000'000),
+                               trail::EcdsaKey::FromPem(identity_key_pem_).value(),
+                               trail::Certificate::FromDer(identity_cert_).value(), {})
+        .value();
   }
 
   void NewEpoch(uint64_t epoch) {
