@@ -15,6 +15,7 @@
 #include "nodetrail/trail/chain.h"
 #include "nodetrail/trail/crypto.h"
 #include "nodetrail/trail/leaf.h"
+#include "nodetrail/trail/log_entry.h"
 #include "nodetrail/trail/merkle.h"
 #include "nodetrail/trail/note.h"
 #include "nodetrail/trail/policy.h"
@@ -312,6 +313,25 @@ TEST(TrailStoreTest, AppendsReadsAndRotates) {
   EXPECT_EQ(next, 22U);
 }
 
+std::string EntryVectors(const Ed25519Key& log) {
+  v1::LogEntry enrol;
+  enrol.set_format_version(1);
+  enrol.set_tenant("acme");
+  enrol.set_wall_ns(1'700'000'000'000'000'000);
+  enrol.mutable_enrol()->set_agent_id("web-1");
+  enrol.mutable_enrol()->set_identity_spki_sha256(std::string(32, '\x22'));
+  enrol.mutable_enrol()->set_token_id("t1");
+  v1::LogEntry revoke = enrol;
+  enrol.mutable_enrol()->add_sig_algs(v1::SIG_ALG_ED25519);
+  enrol.mutable_enrol()->add_sig_algs(v1::SIG_ALG_ECDSA_P256_SHA256);
+  revoke.mutable_revoke()->set_agent_id("web-1");
+  revoke.mutable_revoke()->set_epoch(2);
+  revoke.mutable_revoke()->set_effective_seq(6);
+  revoke.mutable_revoke()->set_reason("stolen");
+  return fmt::format("enrol       {}\nenrol leaf  {}\nrevoke leaf {}\n", HexEncode(enrol.SerializeAsString()),
+                     HexEncode(*MakeLogEntry(enrol, log)), HexEncode(*MakeLogEntry(revoke, log)));
+}
+
 // The text between the markers of docs/trail-format.md.
 std::string Vectors() {
   const Ed25519Key first = *Ed25519Key::FromSeed(std::string(32, '\x01'));
@@ -355,11 +375,11 @@ std::string Vectors() {
       "signer seed (32 x 01), public  {}\nnext seed (32 x 02), public    {}\nheader      {}\nPAE         {}\nsignature "
       "  {}\n"
       "leaf        {}\nbatch_hash  {}\nleaf_hash   {}\nevent       {}\nbody (raw)  {}\nevents_root {}\nroot(a,b,c) {}\n"
-      "log key     {}\ncheckpoint:\n{}policy:\n{}cosignature, seed 32 x 04, time 1679315147:\n{}",
+      "log key     {}\n{}checkpoint:\n{}policy:\n{}cosignature, seed 32 x 04, time 1679315147:\n{}",
       Hex(first.public_key()), Hex(second.public_key()), HexEncode(header), HexEncode(Pae(kHeaderPayloadType, header)),
       HexEncode(ParseLeaf(leaf)->signature), HexEncode(leaf), Hex(BatchHash(leaf)), Hex(LeafHash(leaf)),
       HexEncode(batch.events(0)), HexEncode(batch.SerializeAsString()), Hex(EventsRoot(batch)), Hex(MerkleRoot(leaves)),
-      verifier.ToString(), note, policy, cosignature);
+      verifier.ToString(), EntryVectors(log), note, policy, cosignature);
 }
 
 TEST(FormatDocument, ItsVectorsAreTheCodes) {

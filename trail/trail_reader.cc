@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "nodetrail/trail/eviction.h"
+#include "nodetrail/trail/log_entry.h"
 #include "nodetrail/trail/tile.h"
 #include "nodetrail/trail/trail_store.h"
 #include "trail/segment_format.h"
@@ -127,11 +128,11 @@ Result<RecordRead> ReadRecord(Buffered* in) {
 // at `offset` is the torn tail of an append that never finished.
 Result<std::optional<uint64_t>> WholeRecordAfter(int fd, const std::string& name, uint64_t offset) {
   Buffered in(fd, name, offset + 1);
-  constexpr char kHeaderTag = 0x0a;  // every leaf begins with it
   while (true) {
     NT_ASSIGN_OR_RETURN(const std::string_view bytes, in.Peek(kRecordHeaderBytes + 1));
     if (bytes.size() <= kRecordHeaderBytes) return std::optional<uint64_t>();
-    if (bytes[kRecordHeaderBytes] == kHeaderTag) {
+    const char tag = bytes[kRecordHeaderBytes];
+    if (tag == kBatchLeafTag || tag == kLogEntryLeafTag) {
       NT_ASSIGN_OR_RETURN(const RecordRead record, ReadRecord(&in));
       if (record.state == RecordState::kWhole) return std::optional<uint64_t>(in.offset());
     }

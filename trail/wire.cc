@@ -52,6 +52,14 @@ Result<std::optional<WireField>> WireReader::Next() {
   return std::optional(field);
 }
 
+Status CheckVarints(std::string_view packed) {
+  WireReader reader(packed);
+  while (!reader.rest_.empty()) {
+    if (!reader.TakeVarint()) return InvalidArgument("wire: bad varint in a packed field");
+  }
+  return OkStatus();
+}
+
 Status CheckCanonical(std::string_view message, std::initializer_list<uint32_t> repeated) {
   WireReader reader(message);
   uint32_t last = 0;

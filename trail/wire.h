@@ -23,6 +23,9 @@ struct WireField {
   std::string_view bytes;  // type 2: the payload; 1 and 5: the raw bytes
 };
 
+// `packed` is varints and nothing else, each minimal and of at most 64 bits.
+Status CheckVarints(std::string_view packed);
+
 class WireReader {
  public:
   explicit WireReader(std::string_view data) : rest_(data) {}
@@ -31,6 +34,7 @@ class WireReader {
   Result<std::optional<WireField>> Next();
 
  private:
+  friend Status CheckVarints(std::string_view packed);
   std::optional<uint64_t> TakeVarint();
   std::string_view rest_;
 };

@@ -180,6 +180,15 @@ std::string Certificate::PublicDer() const {
   return key == nullptr ? std::string() : SubjectPublicKeyDer(key);
 }
 
+Hash Certificate::SpkiSha256() const {
+  unsigned char* der = nullptr;
+  const int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(rep_->x509.get()), &der);
+  NT_CHECK(size > 0);
+  const Hash hash = Sha256Of(std::string_view(reinterpret_cast<const char*>(der), static_cast<size_t>(size)));
+  OPENSSL_free(der);
+  return hash;
+}
+
 bool Certificate::VerifyEcdsa(std::string_view message, std::string_view signature) const {
   EVP_PKEY* key = X509_get0_pubkey(rep_->x509.get());
   if (!IsP256(key)) {

@@ -143,6 +143,8 @@ class Certificate {
   // Every URI of the subject alternative name extension.
   [[nodiscard]] std::vector<std::string> UriSans() const;
   [[nodiscard]] std::string PublicDer() const;
+  // SHA-256 of the SubjectPublicKeyInfo, as its bytes stand in the certificate.
+  [[nodiscard]] Hash SpkiSha256() const;
   // ECDSA P-256/SHA-256 (DER signature) by this certificate's key. False if
   // the key is of another kind.
   [[nodiscard]] bool VerifyEcdsa(std::string_view message, std::string_view signature) const;

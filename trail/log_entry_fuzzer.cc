@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Entries of the log on hostile bytes. The first byte chooses: 0 the bytes are
+// a leaf; 1 they are a LogEntry, which the harness signs and frames; 2 the same,
+// and those that parse are taken as the log's, with a batch judged after each.
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "nodetrail/trail/enrolment.h"
+#include "nodetrail/trail/leaf.h"
+#include "nodetrail/trail/log_entry.h"
+#include "trail/wire.h"
+
+namespace nodetrail::trail {
+namespace {
+
+const Ed25519Key& LogKey() {
+  static const Ed25519Key key = *Ed25519Key::FromSeed(std::string(32, 'l'));
+  return key;
+}
+
+std::string Frame(std::string_view entry, std::string_view signature) {
+  std::string leaf;
+  AppendBytesField(&leaf, 3, entry);
+  AppendBytesField(&leaf, 4, signature);
+  return leaf;
+}
+
+Result<ParsedLogEntry> CheckEntry(std::string_view leaf) {
+  auto parsed = ParseLogEntry(leaf);
+  if (!parsed.ok()) {
+    NT_CHECK(!parsed.status().message().empty());
+    return parsed;
+  }
+  // The leaf has one encoding, and is never also a batch.
+  NT_CHECK(IsLogEntry(leaf));
+  NT_CHECK(Frame(parsed->entry_bytes, parsed->signature) == leaf);
+  NT_CHECK(!ParseLeaf(leaf).ok());
+  const v1::LogEntry& entry = parsed->entry;
+  NT_CHECK(entry.has_enrol() != entry.has_revoke());
+  NT_CHECK(ValidId(entry.tenant()) && ValidId(AgentOf(entry)));
+  (void)VerifyLogEntrySignature(*parsed, LogKey().public_key());
+  return parsed;
+}
+
+std::string Signed(std::string_view entry) {
+  return Frame(entry, View(LogKey().Sign(Pae(kLogEntryPayloadType, entry))));
+}
+
+void Run(unsigned mode, std::string_view bytes) {
+  if (mode % 3 == 0) {
+    (void)CheckEntry(bytes).ok();
+    return;
+  }
+  if (mode % 3 == 1) {
+    const auto parsed = CheckEntry(Signed(bytes));
+    if (parsed.ok()) NT_CHECK(VerifyLogEntrySignature(*parsed, LogKey().public_key()));
+    return;
+  }
+  // Entries with a length byte before each.
+  Enrolments enrolments;
+  v1::BatchHeader batch;
+  batch.set_epoch(1);
+  batch.set_seq(1);
+  for (uint64_t index = 0; !bytes.empty(); ++index) {
+    const size_t size = std::min<size_t>(static_cast<unsigned char>(bytes[0]), bytes.size() - 1);
+    const auto parsed = CheckEntry(Signed(bytes.substr(1, size)));
+    bytes.remove_prefix(1 + size);
+    if (!parsed.ok() || !enrolments.Take(parsed->entry, index).ok()) continue;
+    batch.set_tenant(parsed->entry.tenant());
+    batch.set_agent_id(AgentOf(parsed->entry));
+    const Enrolment* agent = enrolments.Find(batch.tenant(), batch.agent_id());
+    NT_CHECK(agent != nullptr);
+    const EnrolmentRuling ruling = enrolments.Judge(batch);
+    NT_CHECK((ruling.verdict == EnrolmentVerdict::kRevoked) == agent->Covers(1, 1));
+    NT_CHECK(ruling.verdict == EnrolmentVerdict::kAllowed || !ruling.reason.empty());
+    if (ruling.verdict == EnrolmentVerdict::kAllowed) enrolments.Accept(batch);
+  }
+}
+
+}  // namespace
+}  // namespace nodetrail::trail
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  nodetrail::trail::Run(data[0], {reinterpret_cast<const char*>(data) + 1, size - 1});
+  return 0;
+}
