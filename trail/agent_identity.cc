@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "nodetrail/base/guard.h"
+
 namespace nodetrail::trail {
 namespace {
 
@@ -23,12 +25,14 @@ Result<Certificate> CheckAgentIdentity(std::string_view der,
     NT_ASSIGN_OR_RETURN(Certificate intermediate, Certificate::FromDer(one));
     between.push_back(std::move(intermediate));
   }
-  NT_RETURN_IF_ERROR(authorities.Verify(identity, between));
+  if (Status chained = authorities.Verify(identity, between); NT_GUARD(identity_authority, !chained.ok())) {
+    return chained;
+  }
   const std::vector<std::string> uris = identity.UriSans();
   if (uris.size() != 1)
     return InvalidArgument(fmt::format("identity certificate: {} URIs, exactly one allowed", uris.size()));
   NT_ASSIGN_OR_RETURN(const SpiffeId id, ParseSpiffeId(uris[0]));
-  if (id.role != 'a' || id.tenant != tenant || id.name != agent_id) {
+  if (NT_GUARD(identity_ids, id.role != 'a' || id.tenant != tenant || id.name != agent_id)) {
     return InvalidArgument(
         fmt::format("identity certificate: of {}/{}, not of {}/{}", id.tenant, id.name, tenant, agent_id));
   }

@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "nodetrail/base/guard.h"
 #include "trail/wire.h"
 
 namespace nodetrail::trail {
@@ -41,7 +42,7 @@ Status CheckEventNumbers(const event::v1::EventBatch& batch, const v1::BatchHead
     NT_RETURN_IF_ERROR(take_absent());
     const auto event = PeekEvent(batch.events(i));
     if (!event) return DataLoss(fmt::format("body: events[{}]: not an Event", i));
-    if (event->seq != next) {
+    if (NT_GUARD(body_event_numbers, event->seq != next)) {
       return DataLoss(fmt::format("body: events[{}] has number {}, expected {}", i, event->seq, next));
     }
     ++next;
@@ -90,7 +91,9 @@ Result<std::string> CompressBody(std::string_view raw, int level) {
 }
 
 Result<std::string> DecompressBody(std::string_view stored, uint64_t raw_len) {
-  if (raw_len > kMaxBodyBytes || stored.size() > kMaxBodyBytes) return InvalidArgument("body: above 8 MiB");
+  if (NT_GUARD(body_limit, raw_len > kMaxBodyBytes || stored.size() > kMaxBodyBytes)) {
+    return InvalidArgument("body: above 8 MiB");
+  }
   // A skippable frame is no body.
   if (!stored.starts_with(kZstdMagic)) return DataLoss("body: not a zstd frame");
   const unsigned long long content = ZSTD_getFrameContentSize(stored.data(), stored.size());
@@ -116,7 +119,9 @@ Status CheckStoredBody(std::string_view stored, const v1::BatchHeader& header) {
     return DataLoss(fmt::format("body: {} stored bytes, the header says {}", stored.size(), header.stored_body_len()));
   }
   if (header.body_codec() == v1::BODY_CODEC_NONE) return OkStatus();
-  if (View(Sha256Of(stored)) != header.body_sha256()) return DataLoss("body: SHA-256 differs from the header's");
+  if (NT_GUARD(body_sha256, View(Sha256Of(stored)) != header.body_sha256())) {
+    return DataLoss("body: SHA-256 differs from the header's");
+  }
   return OkStatus();
 }
 
@@ -164,7 +169,9 @@ Result<event::v1::EventBatch> OpenBody(std::string_view stored, const v1::BatchH
   if (header.body_codec() != v1::BODY_CODEC_NONE) {
     NT_ASSIGN_OR_RETURN(const std::string raw, DecompressBody(stored, header.raw_body_len()));
     if (!batch.ParseFromString(raw)) return DataLoss("body: not an EventBatch");
-    if (View(EventsRoot(batch)) != header.events_root()) return DataLoss("body: events_root differs from the header's");
+    if (NT_GUARD(events_root, View(EventsRoot(batch)) != header.events_root())) {
+      return DataLoss("body: events_root differs from the header's");
+    }
   }
   if (static_cast<uint64_t>(batch.events_size()) != header.event_count()) {
     return DataLoss(fmt::format("body: {} events, the header says {}", batch.events_size(), header.event_count()));

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "nodetrail/base/guard.h"
 #include "nodetrail/trail/eviction.h"
 #include "nodetrail/trail/ratchet_key.h"
 #include "trail/agent_identity.h"
@@ -71,11 +72,11 @@ bool CountersGrow(const v1::LossCounters& before, const v1::LossCounters& after)
 // Within one epoch: numbers that only grow.
 Finding CheckCounters(const ChainHead& head, const v1::BatchHeader& header, bool joined) {
   if (header.epoch() != head.epoch || !head.known) return {};
-  if (!CountersGrow(head.losses, header.losses())) {
+  if (NT_GUARD(chain_loss_counters, !CountersGrow(head.losses, header.losses()))) {
     return Fail(ChainVerdict::kBadCounters, "a loss counter went down");
   }
   const uint64_t next = head.last_event_seq + 1;
-  if (joined ? header.first_event_seq() != next : header.first_event_seq() < next) {
+  if (NT_GUARD(chain_event_numbers, joined ? header.first_event_seq() != next : header.first_event_seq() < next)) {
     return Fail(ChainVerdict::kBadCounters,
                 fmt::format("events begin at number {}, expected {}", header.first_event_seq(), next));
   }
@@ -91,7 +92,8 @@ void NoteClocks(const ChainHead& head, const v1::BatchHeader& header, ChainNotes
   // Both clocks may be wrong by what they admit.
   const uint64_t slack = head.clock_error_ns + header.clock_error_ns();
   const bool overflow = slack < header.clock_error_ns();
-  if (!overflow && header.last_wall_ns() < head.last_wall_ns && head.last_wall_ns - header.last_wall_ns() > slack) {
+  const bool back = header.last_wall_ns() < head.last_wall_ns && head.last_wall_ns - header.last_wall_ns() > slack;
+  if (NT_GUARD(chain_clock_back, !overflow && back)) {
     notes->wall_clock_back = true;
   }
 }
@@ -130,7 +132,8 @@ class ChainCheck {
     if (found.verdict == ChainVerdict::kAccept) found = Algorithm();
     if (found.verdict == ChainVerdict::kAccept) found = Past();
     if (found.verdict == ChainVerdict::kAccept) found = h_.seq() == 0 ? Opening() : Link();
-    if (found.verdict == ChainVerdict::kAccept && !options_.trusted && !VerifyLeafSignature(leaf_)) {
+    if (found.verdict == ChainVerdict::kAccept && !options_.trusted &&
+        NT_GUARD(chain_signature, !VerifyLeafSignature(leaf_))) {
       found = Fail(ChainVerdict::kBadSignature, "the signature does not belong to header and signer_key");
     }
     if (found.verdict == ChainVerdict::kAccept && body && !options_.trusted) {
@@ -154,7 +157,7 @@ class ChainCheck {
   Finding Ids() {
     const std::string& tenant = v_.policy_.tenant.empty() ? v_.state_.tenant : v_.policy_.tenant;
     const std::string& agent = v_.policy_.agent_id.empty() ? v_.state_.agent_id : v_.policy_.agent_id;
-    if ((!tenant.empty() && h_.tenant() != tenant) || (!agent.empty() && h_.agent_id() != agent)) {
+    if (NT_GUARD(chain_ids, (!tenant.empty() && h_.tenant() != tenant) || (!agent.empty() && h_.agent_id() != agent))) {
       return Fail(ChainVerdict::kWrongIdentity,
                   fmt::format("a batch of {}/{}, expected {}/{}", h_.tenant(), h_.agent_id(), tenant, agent));
     }
@@ -172,7 +175,7 @@ class ChainCheck {
                   fmt::format("signature algorithm {} is not allowed to this agent", v1::SigAlg_Name(alg)));
     }
     const bool within = head_.known && h_.seq() > 0 && h_.epoch() == head_.epoch && !head_.next_key.empty();
-    if (within && head_.next_key.size() != RatchetKeyBytes(alg)) {
+    if (NT_GUARD(chain_algorithm, within && head_.next_key.size() != RatchetKeyBytes(alg))) {
       return Fail(ChainVerdict::kBadAlgorithm, "the signature algorithm changes within an epoch");
     }
     return {};
@@ -180,7 +183,8 @@ class ChainCheck {
 
   // A position that was passed already.
   Finding Past() {
-    if (!head_.known || std::tuple(h_.epoch(), h_.seq()) > std::tuple(head_.epoch, head_.seq)) return {};
+    const bool past = head_.known && std::tuple(h_.epoch(), h_.seq()) <= std::tuple(head_.epoch, head_.seq);
+    if (!NT_GUARD(chain_past, past)) return {};
     const auto known = v_.HashAt(h_.epoch(), h_.seq());
     if (!known) return Fail(ChainVerdict::kOld, fmt::format("position {}:{} is past", h_.epoch(), h_.seq()));
     if (*known == leaf_.batch_hash) return Fail(ChainVerdict::kDuplicate, "this batch is known already");
@@ -210,12 +214,12 @@ class ChainCheck {
       joined_ = false;
       return Hole({head_.epoch, head_.seq + 1}, {head_.epoch, head_.seq + 1, h_.seq() - 1});
     }
-    if (h_.prev_hash() != View(head_.batch_hash)) {
+    if (NT_GUARD(chain_prev_hash, h_.prev_hash() != View(head_.batch_hash))) {
       return Fail(ChainVerdict::kBrokenChain,
                   fmt::format("prev_hash is not the hash of {}:{}", head_.epoch, head_.seq));
     }
     if (h_.boot_id() != head_.boot_id) return Fail(ChainVerdict::kBrokenChain, "the boot changes within an epoch");
-    if (h_.signer_key() != head_.next_key) {
+    if (NT_GUARD(chain_signer_key, h_.signer_key() != head_.next_key)) {
       return Fail(ChainVerdict::kWrongKey,
                   fmt::format("signer_key is not the next_key of {}:{}", head_.epoch, head_.seq));
     }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "nodetrail/base/guard.h"
 #include "trail/agent_identity.h"
 #include "trail/wire.h"
 
@@ -118,16 +119,19 @@ Status CheckEviction(std::string_view bytes, const v1::BatchHeader& header, cons
   // Word for word what this leaf makes; only the time is the statement's own.
   const v1::BodyEvicted expected = EvictionStatement(header, batch_hash, parsed.statement.evicted_wall_ns());
   const v1::BodyEvicted& s = parsed.statement;
-  if (s.tenant() != expected.tenant() || s.agent_id() != expected.agent_id() || s.epoch() != expected.epoch() ||
-      s.seq() != expected.seq() || s.batch_hash() != expected.batch_hash() ||
-      s.body_sha256() != expected.body_sha256() || s.event_count() != expected.event_count() ||
-      s.first_wall_ns() != expected.first_wall_ns() || s.last_wall_ns() != expected.last_wall_ns()) {
+  const bool same = s.tenant() == expected.tenant() && s.agent_id() == expected.agent_id() &&
+                    s.epoch() == expected.epoch() && s.seq() == expected.seq() &&
+                    s.batch_hash() == expected.batch_hash() && s.body_sha256() == expected.body_sha256() &&
+                    s.event_count() == expected.event_count() && s.first_wall_ns() == expected.first_wall_ns() &&
+                    s.last_wall_ns() == expected.last_wall_ns();
+  if (NT_GUARD(eviction_batch, !same)) {
     return InvalidArgument("eviction: tells of another batch");
   }
   auto identity = CheckAgentIdentity(parsed.envelope.identity_cert(), parsed.envelope.intermediates(), header.tenant(),
                                      header.agent_id(), authorities);
   if (!identity.ok()) return Annotate(identity.status(), "eviction");
-  if (!identity->VerifyEcdsa(Pae(kEvictionPayloadType, parsed.envelope.statement()), parsed.envelope.signature())) {
+  const std::string signed_bytes = Pae(kEvictionPayloadType, parsed.envelope.statement());
+  if (NT_GUARD(eviction_signature, !identity->VerifyEcdsa(signed_bytes, parsed.envelope.signature()))) {
     return InvalidArgument("eviction: wrong signature");
   }
   return OkStatus();

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "nodetrail/base/guard.h"
 #include "trail/wire.h"
 
 namespace nodetrail::trail {
@@ -103,7 +104,7 @@ Status CheckHeader(const v1::BatchHeader& h) {
   if (h.event_count() > h.last_event_seq() + 1 - h.first_event_seq()) {
     return InvalidArgument("leaf: more events than numbers");
   }
-  if (h.raw_body_len() > kMaxBodyBytes || h.stored_body_len() > kMaxBodyBytes) {
+  if (NT_GUARD(leaf_body_limit, h.raw_body_len() > kMaxBodyBytes || h.stored_body_len() > kMaxBodyBytes)) {
     return InvalidArgument("leaf: a body above 8 MiB");
   }
   switch (h.body_codec()) {

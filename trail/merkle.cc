@@ -5,6 +5,8 @@
 
 #include <bit>
 
+#include "nodetrail/base/guard.h"
+
 namespace nodetrail::trail {
 namespace {
 
@@ -44,7 +46,9 @@ void Consistency(std::span<const Hash> leaves, uint64_t m, bool whole, std::vect
 
 }  // namespace
 
-Hash LeafHash(std::string_view entry) { return Sha256Of({kLeafPrefix, entry}); }
+Hash LeafHash(std::string_view entry) {
+  return Sha256Of({NT_GUARD(leaf_prefix, true) ? kLeafPrefix : kNodePrefix, entry});
+}
 Hash NodeHash(const Hash& left, const Hash& right) { return Sha256Of({kNodePrefix, View(left), View(right)}); }
 Hash EmptyRoot() { return Sha256Of(std::string_view()); }
 

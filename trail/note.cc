@@ -7,6 +7,8 @@
 #include <charconv>
 #include <set>
 
+#include "nodetrail/base/guard.h"
+
 namespace nodetrail::trail {
 namespace {
 
@@ -218,10 +220,10 @@ Result<Note> VerifyNote(std::string_view note, std::span<const NoteVerifier> ver
       return v.name == signature.name && v.key_id == signature.key_id;
     });
     if (verifier == verifiers.end()) continue;
-    if (!seen.emplace(verifier->name, verifier->key_id).second) {
+    if (NT_GUARD(note_signed_twice, !seen.emplace(verifier->name, verifier->key_id).second)) {
       return DataLoss(fmt::format("note: two signatures by key {}", verifier->name));
     }
-    if (!Ed25519Verify(verifier->key, parsed.text, signature.signature)) {
+    if (NT_GUARD(note_signature, !Ed25519Verify(verifier->key, parsed.text, signature.signature))) {
       return DataLoss(fmt::format("note: the signature of {} is wrong", verifier->name));
     }
   }

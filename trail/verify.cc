@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "nodetrail/base/guard.h"
 #include "nodetrail/trail/trail_store.h"
 #include "trail/verify_bodies.h"
 #include "trail/verify_chains.h"
@@ -73,7 +74,7 @@ class TrailVerification {
       findings_.AddBadLeaf(where, "the record's checksum is wrong", BatchName(h));
       return OkStatus();
     }
-    if (!policy_.tenant.empty() && h.tenant() != policy_.tenant) {
+    if (NT_GUARD(verify_tenant, !policy_.tenant.empty() && h.tenant() != policy_.tenant)) {
       findings_.Add(FindingKind::kTamper, fmt::format("a batch of tenant {}", h.tenant()), BatchName(h), &where);
       return OkStatus();
     }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "nodetrail/base/guard.h"
 #include "trail/verify_coverage.h"
 
 namespace nodetrail::trail {
@@ -70,7 +71,7 @@ void ChainsCheck::TakeNotes(AgentState* agent, const v1::BatchHeader& h, const C
                      fmt::format("epoch {} begins from an older state of the spool than the log has", h.epoch()), name,
                      &where);
     }
-    if (notes.unclean_restart) {
+    if (NT_GUARD(verify_restart, notes.unclean_restart)) {
       agent->unexplained_restart =
           Finding{FindingKind::kGap,
                   fmt::format("epoch {} follows {} without clean shutdown{}, and no agent.gap tells what was missed",
@@ -165,8 +166,10 @@ void ChainsCheck::FinishAgent(AgentState* agent, bool root_broken) {
                      fmt::format("{} never arrived; the agent declares that its spool lost them", range), name,
                      &open.found_at);
     } else {
-      findings_->Add(FindingKind::kGap, fmt::format("{} never arrived, and nobody says why", range), name,
-                     &open.found_at);
+      if (NT_GUARD(verify_hole, true))
+        if (NT_GUARD(verify_hole, true))
+          findings_->Add(FindingKind::kGap, fmt::format("{} never arrived, and nobody says why", range), name,
+                         &open.found_at);
     }
   }
 }

@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include "nodetrail/base/guard.h"
+
 namespace nodetrail::trail {
 namespace {
 
@@ -55,7 +57,7 @@ Status CheckpointCheck::ReadPrior() {
   auto prior = VerifyCheckpoint(policy_.prior_checkpoint, *policy_.log_key);
   if (!prior.ok()) return Annotate(prior.status(), "verify: prior checkpoint");
   prior_ = std::move(*prior);
-  if (!checkpoint_ || checkpoint_->size < prior_->size) {
+  if (NT_GUARD(verify_prior_size, !checkpoint_ || checkpoint_->size < prior_->size)) {
     findings_->Add(FindingKind::kTamper,
                    fmt::format("the log's checkpoint is older than the one you hold: size {}, yours {}",
                                checkpoint_ ? checkpoint_->size : 0, prior_->size));
@@ -66,7 +68,7 @@ Status CheckpointCheck::ReadPrior() {
 void CheckpointCheck::Append(const Hash& leaf_hash) {
   tree_.Append(leaf_hash);
   if (checkpoint_ && tree_.size() == checkpoint_->size) root_agrees_ = tree_.Root() == checkpoint_->root;
-  if (prior_ && tree_.size() == prior_->size && tree_.Root() != prior_->root) {
+  if (prior_ && tree_.size() == prior_->size && NT_GUARD(verify_prior_root, tree_.Root() != prior_->root)) {
     findings_->Add(FindingKind::kTamper,
                    fmt::format("the first {} leaves are not those of the checkpoint you hold", prior_->size));
   }
@@ -87,14 +89,14 @@ void CheckpointCheck::Finish(VerifyReport* report) {
   }
   if (checkpoint_->size == 0) root_agrees_ = checkpoint_->root == EmptyRoot();
   report->not_under_checkpoint = leaves > checkpoint_->size ? leaves - checkpoint_->size : 0;
-  if (leaves < checkpoint_->size) {
+  if (NT_GUARD(verify_size, leaves < checkpoint_->size)) {
     root_broken_ = true;
     Broken(fmt::format("the log holds {} leaves, its checkpoint says {}", leaves, checkpoint_->size));
-  } else if (!root_agrees_) {
+  } else if (NT_GUARD(verify_root, !root_agrees_)) {
     root_broken_ = true;
     Broken(fmt::format("the root over the first {} leaves is not the checkpoint's", checkpoint_->size));
   }
-  if (prior_ && leaves < prior_->size) {
+  if (prior_ && NT_GUARD(verify_prior_size, leaves < prior_->size)) {
     findings_->Add(FindingKind::kTamper,
                    fmt::format("the log holds {} leaves, the checkpoint you hold says {}", leaves, prior_->size));
   }

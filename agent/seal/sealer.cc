@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agent/seal/key_store.h"
+#include "nodetrail/base/guard.h"
 #include "nodetrail/trail/body.h"
 
 namespace nodetrail::agent {
@@ -246,7 +247,7 @@ Result<trail::SealedBatch> Sealer::Seal(const BatchContent& content) {
 void Sealer::Commit() {
   Impl& s = *impl_;
   NT_CHECK(s.pending.has_value());
-  s.keys->Erase({s.epoch, s.seq()});
+  if (NT_GUARD(ratchet_erase, true)) s.keys->Erase({s.epoch, s.seq()});
   s.key = std::move(s.next);  // the old one is wiped as it goes
   s.next.reset();
   s.head = *s.pending;

@@ -12,6 +12,7 @@
 
 #include "agent/spool/segment_scanner.h"
 #include "nodetrail/base/fd.h"
+#include "nodetrail/base/guard.h"
 
 namespace nodetrail::agent {
 namespace {
@@ -32,7 +33,8 @@ class Recovery {
       if (ReadSegment(&found[i], before)) out_.segments.push_back(std::move(found[i]));
     }
     NoteFrontLoss();
-    if (last_leaf_ && !trail::VerifyLeafSignature(*last_leaf_)) Tampered("the newest batch is wrongly signed");
+    if (last_leaf_ && NT_GUARD(spool_signature, !trail::VerifyLeafSignature(*last_leaf_)))
+      Tampered("the newest batch is wrongly signed");
     out_.report.head = out_.head.head;
     return std::move(out_);
   }
@@ -263,7 +265,7 @@ class Recovery {
     if (h.epoch() == head.epoch) {
       if (h.seq() > head.seq + 1) {
         NoteMissing(head, h.epoch(), h.seq() - 1);
-      } else if (!linked || h.signer_key() != head.next_key) {
+      } else if (NT_GUARD(spool_chain, !linked || h.signer_key() != head.next_key)) {
         Tampered(fmt::format("batch {}:{} does not continue {}:{}", h.epoch(), h.seq(), head.epoch, head.seq));
       }
       return;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "nodetrail/base/fd.h"
+#include "nodetrail/base/guard.h"
 #include "nodetrail/base/log.h"
 
 namespace nodetrail::collector {
@@ -192,7 +193,7 @@ Status Sequencer::Integrate(uint64_t size) {
   const Status read = reader_->ForEach(range_.size(), [&](const trail::LeafLocation& where, std::string_view leaf) {
     const trail::Hash hash = trail::LeafHash(leaf);
     const std::lock_guard lock(mutex_);
-    if (where.index != accepted_from_ || hash != accepted_.front()) {
+    if (NT_GUARD(sequencer_read_back, where.index != accepted_from_ || hash != accepted_.front())) {
       refused_ = true;
       accepted_.clear();
       wrong =
