@@ -79,7 +79,10 @@ Status MakeDirectories(const std::string& dir, unsigned mode) {
   for (const auto& part : std::filesystem::path(dir)) {
     prefix = prefix.empty() ? part.string() : (std::filesystem::path(prefix) / part).string();
     if (prefix.empty() || prefix == "/") continue;
-    if (::mkdir(prefix.c_str(), mode) != 0 && errno != EEXIST) {
+    if (::mkdir(prefix.c_str(), mode) == 0) {
+      const std::string parent = std::filesystem::path(prefix).parent_path().string();
+      NT_RETURN_IF_ERROR(FsyncDirectory(parent.empty() ? "." : parent));
+    } else if (errno != EEXIST) {
       return ErrnoStatus(errno, fmt::format("mkdir {}", prefix));
     }
   }

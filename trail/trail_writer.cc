@@ -57,6 +57,10 @@ Result<std::unique_ptr<TrailWriter>> TrailWriter::Open(const std::string& dir, c
   auto format = ReadFile(format_path, 4096);
   if (!format.ok()) {
     if (format.status().code() != Code::kNotFound) return std::move(format).status();
+    // A process that died after it made the folder may have left a name that is
+    // not durable: it would take everything in it along.
+    const std::string parent = std::filesystem::absolute(dir).lexically_normal().parent_path().string();
+    NT_RETURN_IF_ERROR(FsyncDirectory(parent));
     NT_RETURN_IF_ERROR(WriteFileAtomically(format_path, kFormatFile));
   } else if (*format != kFormatFile) {
     return FailedPrecondition(fmt::format("{}: not \"nodetrail-trail 1\"", format_path));
@@ -182,6 +186,9 @@ Status TrailWriter::PutFiles(std::span<const std::pair<Hash, std::string_view>> 
     files = files.subspan(count);
   }
   for (const std::string& dir : dirs) NT_RETURN_IF_ERROR(FsyncDirectory(dir));
+  // Only now are the names of the folders themselves durable, too: after a
+  // failure before this, the next group syncs them again.
+  for (const std::string& dir : dirs) named_dirs_.insert(dir);
   return OkStatus();
 }
 
@@ -207,6 +214,7 @@ Status TrailWriter::PutFileGroup(std::span<const std::pair<Hash, std::string_vie
     if (!here.insert(path).second) continue;  // twice in this group
     struct stat st {};
     const std::string parent = std::filesystem::path(path).parent_path().string();
+    if (!named_dirs_.contains(parent)) dirs->insert(dir_ + "/bodies");
     const bool there = ::lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode);
     // The name is the hash of a body, not of a statement: the first one stays,
     // so that no agent can replace what another one said.
@@ -214,9 +222,7 @@ Status TrailWriter::PutFileGroup(std::span<const std::pair<Hash, std::string_vie
       dirs->insert(parent);  // renamed before a crash, maybe, and not synced
       continue;
     }
-    if (::mkdir(parent.c_str(), 0750) == 0) {
-      dirs->insert(dir_ + "/bodies");
-    } else if (errno != EEXIST) {
+    if (::mkdir(parent.c_str(), 0750) != 0 && errno != EEXIST) {
       return ErrnoStatus(errno, fmt::format("mkdir {}", parent));
     }
     dirs->insert(parent);

@@ -52,7 +52,7 @@ class UniqueFd {
 
 [[nodiscard]] Status FsyncDirectory(const std::string& dir);
 
-// mkdir -p with `mode` for what is created.
+// mkdir -p with `mode` for what is created; the names of that are durable.
 [[nodiscard]] Status MakeDirectories(const std::string& dir, unsigned mode = 0750);
 
 }  // namespace nodetrail

@@ -82,6 +82,7 @@ class TrailWriter {
   std::string dir_;
   Options options_;
   UniqueFd lock_;
+  std::set<std::string> named_dirs_;  // of bodies/, whose own name this writer has made durable
   UniqueFd segment_;
   std::string segment_path_;
   uint64_t segment_size_ = 0;

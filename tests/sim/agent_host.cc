@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/sim/agent_host.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+#include "nodetrail/event/v1/event.pb.h"
+#include "nodetrail/trail/body.h"
+
+namespace nodetrail::sim {
+namespace {
+
+constexpr size_t kWindow = 4;
+constexpr size_t kKeyPage = 4096;
+
+std::string ReadKeys(int fd) {
+  std::string out(kKeyPage, '\0');
+  NT_CHECK(::pread(fd, out.data(), out.size(), 0) == static_cast<ssize_t>(out.size()));
+  return out;
+}
+
+std::string AgentEvent(event::v1::Kind kind, const event::v1::AgentEvent& agent) {
+  event::v1::Event event;
+  event.set_kind(kind);
+  *event.mutable_agent() = agent;
+  return event.SerializeAsString();
+}
+
+}  // namespace
+
+AgentHost::AgentHost(Options options, Rng* rng, std::map<std::string, uint64_t>* counts)
+    : disk(options.dir, rng), options_(std::move(options)), rng_(rng), counts_(*counts) {
+  // Its certificate lies elsewhere: losing that is no fault of ours.
+  cert_file_ = options_.dir + ".crt";
+  key_file_ = options_.dir + ".key";
+  const trail::TestCa::Identity identity = options_.ca->IssueAgent("acme", options_.id);
+  NT_CHECK(WriteFileAtomically(cert_file_, identity.cert_pem).ok());
+  NT_CHECK(WriteFileAtomically(key_file_, identity.key_pem, 0600).ok());
+  disk.on_death = [this] { SaveKeys(); };
+  if (options_.bug == "spool-not-synced") disk.forget_sync_of = "*.seg";
+  if (options_.bug == "spool-name-not-synced") disk.forget_sync_of = "*/spool";
+  disk.hide_failed_syncs = options_.bug == "failed-sync-ignored";
+  clock.Advance(rng_->Below(1'000'000'000'000));
+}
+
+AgentHost::~AgentHost() {
+  disk.Kill();
+  Drop();
+}
+
+void AgentHost::SaveKeys() {
+  if (sealer_ == nullptr || sealer_->KeyFd() < 0) {
+    if (sealer_ != nullptr) kept_key_.Reset();
+    return;
+  }
+  kept_key_.Reset(::dup(sealer_->KeyFd()));
+  key_at_death_ = ReadKeys(kept_key_.get());
+}
+
+void AgentHost::Drop() {
+  Disconnect();
+  source_.reset();
+  sink_.reset();
+  sealer_.reset();
+  spool_.reset();
+  waiting_.reset();
+  // What the dead process did after its death did not happen.
+  if (kept_key_.valid() && !key_at_death_.empty()) {
+    NT_CHECK(::pwrite(kept_key_.get(), key_at_death_.data(), key_at_death_.size(), 0) ==
+             static_cast<ssize_t>(key_at_death_.size()));
+  }
+  key_at_death_.clear();
+}
+
+void AgentHost::Kill() {
+  disk.Kill();
+  Drop();
+  ++unclean_ends;
+  if (options_.bug == "machine-cloned") {
+    GoBackToClone();
+    return;
+  }
+  // Without a service manager, or with one that was restarted too.
+  if (rng_->Chance(30)) kept_key_.Reset();
+}
+
+// What a snapshot of a virtual machine brings back: spool and memory of then.
+void AgentHost::GoBackToClone() {
+  const std::string spool = options_.dir + "/spool", clone = options_.dir + ".clone";
+  const auto copy = [](const std::string& from, const std::string& to) {
+    NT_CHECK(std::system(fmt::format("rm -rf '{0}' && cp -a '{1}' '{0}'", to, from).c_str()) == 0);
+  };
+  if (!clone_key_.empty() && kept_key_.valid()) {
+    copy(clone, spool);
+    NT_CHECK(::pwrite(kept_key_.get(), clone_key_.data(), clone_key_.size(), 0) == static_cast<ssize_t>(kKeyPage));
+  } else if (kept_key_.valid()) {
+    copy(spool, clone);
+    clone_key_ = ReadKeys(kept_key_.get());
+  }
+}
+
+void AgentHost::PowerCut() {
+  disk.Kill();
+  Drop();
+  ++unclean_ends;
+  kept_key_.Reset();
+  boot_id_.clear();
+  disk.PowerCut();
+}
+
+bool AgentHost::Rot() {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(options_.dir + "/spool", error)) {
+    if (entry.path().extension() == ".seg" && entry.file_size(error) > 0) files.push_back(entry.path().string());
+  }
+  if (files.empty()) return false;
+  std::sort(files.begin(), files.end());
+  const std::string path = files[rng_->Below(files.size())];
+  auto bytes = ReadFile(path, 16U << 20);
+  NT_CHECK(bytes.ok());
+  (*bytes)[rng_->Below(bytes->size())] ^= static_cast<char>(1U << rng_->Below(8));
+  std::FILE* f = std::fopen(path.c_str(), "r+b");  // libc's own descriptor: not a change by the agent
+  NT_CHECK(f != nullptr);
+  NT_CHECK(std::fwrite(bytes->data(), 1, bytes->size(), f) == bytes->size());
+  NT_CHECK(std::fclose(f) == 0);
+  rotted = true;
+  return true;
+}
+
+std::string AgentHost::Start() {
+  disk.Revive();
+  if (boot_id_.empty()) {
+    boot_id_ = fmt::format("00000000-0000-4000-8000-{:012}", ++boots_);
+    clock.boot_ns = 1'000'000'000;
+  }
+  agent::SpoolOptions spool_options;
+  spool_options.dir = options_.dir + "/spool";
+  spool_options.max_bytes = 512U << 10;
+  spool_options.segment_bytes = 32U << 10;
+  auto spool = agent::Spool::Open(spool_options);
+  if (!spool.ok()) {
+    if (disk.dead() || disk.counts().failed_writes + disk.counts().failed_syncs > 0) {
+      disk.Kill();
+      return "";
+    }
+    return fmt::format("I5: {}: the spool does not open: {}", id(), spool.status().message());
+  }
+  spool_ = std::move(*spool);
+  const agent::SpoolRecovery& recovery = spool_->recovery();
+  for (const auto& missing : recovery.missing) {
+    for (uint64_t seq = missing.from_seq; seq <= missing.to_seq; ++seq) declared_lost[{missing.epoch, seq}] = true;
+  }
+  if (!rotted && !recovery.missing.empty()) return fmt::format("I4: {}: batches are missing in an undamaged spool", id());
+
+  agent::SealerOptions seal;
+  seal.tenant = "acme";
+  seal.agent_id = id();
+  seal.identity_cert_file = cert_file_;
+  seal.identity_key_file = key_file_;
+  seal.boot_id = boot_id_;
+  seal.spool_head = recovery.head;
+  seal.force_new_epoch = !recovery.missing.empty();
+  if (kept_key_.valid()) seal.inherited_key.Reset(::dup(kept_key_.get()));
+  seal.clock = &clock;
+  seal.clock_quality = [] { return agent::ClockQuality{1'000'000, false}; };
+  auto sealer = agent::Sealer::Open(std::move(seal));
+  if (!sealer.ok()) {
+    if (disk.dead()) return "";
+    return fmt::format("I5: {}: the sealer does not open: {}", id(), sealer.status().message());
+  }
+  sealer_ = std::move(*sealer);
+  kept_key_.Reset();
+  sink_ = std::make_unique<agent::SealingSink>(sealer_.get(), spool_.get(), &clock, [] {});
+  source_ = std::make_unique<agent::SpoolSource>(spool_.get());
+  ++counts_[sealer_->continued() ? "epoch continued" : "epoch opened"];
+
+  std::vector<std::string> events;
+  const trail::ChainHead& before = recovery.head;
+  if (before.known && options_.bug != "gap-not-declared") {
+    event::v1::AgentEvent gap;
+    gap.set_clean(before.clean);
+    gap.set_last_epoch(before.epoch);
+    gap.set_last_batch_seq(before.seq);
+    gap.set_last_batch_hash(trail::Bytes(before.batch_hash));
+    events.push_back(AgentEvent(event::v1::KIND_AGENT_GAP, gap));
+  }
+  for (const auto& missing : recovery.missing) {
+    if (options_.bug == "rot-not-declared") break;
+    event::v1::AgentEvent loss;
+    loss.set_stage("spool");
+    loss.set_last_epoch(missing.epoch);
+    loss.set_seq_from(missing.from_seq);
+    loss.set_seq_to(missing.to_seq);
+    events.push_back(AgentEvent(event::v1::KIND_AGENT_LOSS, loss));
+  }
+  if (events.empty()) return "";
+  return Report(events);
+}
+
+std::string AgentHost::Seal(uint64_t events) {
+  std::vector<std::string> made;
+  for (uint64_t i = 0; i < events; ++i) {
+    event::v1::Event event;
+    event.set_kind(event::v1::KIND_FILE_CREATE);
+    event.mutable_file()->mutable_path()->set_path(fmt::format("/tmp/{:x}", rng_->Next()));
+    made.push_back(event.SerializeAsString());
+  }
+  return Report(made);
+}
+
+std::string AgentHost::CleanStop() {
+  if (waiting_) return "";  // the pipeline would not stop either
+  if (sealer_->next_seq() == 0) return "";
+  std::string violation = Report({}, true);
+  if (!violation.empty() || disk.dead()) return violation;
+  if (waiting_) {
+    waiting_.reset();
+    return "";
+  }
+  disk.Kill();
+  Drop();
+  return "";
+}
+
+std::string AgentHost::Report(const std::vector<std::string>& events, bool clean_shutdown) {
+  if (!waiting_) {
+    event::v1::EventBatch batch;
+    batch.set_schema_version(1);
+    agent::BatchContent content;
+    content.type = clean_shutdown ? trail::v1::BATCH_TYPE_CLEAN_SHUTDOWN : trail::v1::BATCH_TYPE_EVENTS;
+    content.first_event_seq = sealer_->next_event_seq();
+    uint64_t seq = content.first_event_seq;
+    for (const std::string& bytes : events) {
+      event::v1::Event event;
+      NT_CHECK(event.ParseFromString(bytes));
+      event.set_schema_version(1);
+      event.set_seq(seq++);
+      event.set_t_wall_ns(clock.WallNs());
+      batch.add_events(event.SerializeAsString());
+    }
+    content.last_event_seq = seq - 1;
+    content.event_count = events.size();
+    if (!events.empty()) {
+      content.raw_body = batch.SerializeAsString();
+      content.events_root = trail::EventsRoot(batch);
+    }
+    content.first_wall_ns = content.last_wall_ns = clock.WallNs();
+    content.first_boot_ns = content.last_boot_ns = clock.BootNs();
+    waiting_ = std::move(content);
+  }
+  const trail::ChainHead head_before = spool_->head();
+  const std::string key_before = options_.bug == "key-kept" ? ReadKeys(sealer_->KeyFd()) : "";
+  const Status status = sink_->OnBatch(*waiting_);
+  if (disk.dead()) {
+    // Did it become durable before the death? The next start will tell; nothing was promised.
+    return "";
+  }
+  if (status.ok()) {
+    waiting_.reset();
+    const trail::ChainHead head = spool_->head();
+    last_signer_ = head.seq > 0 ? head_before.next_key : "";
+    durable[{head.epoch, head.seq}] = head.batch_hash;
+    ++counts_["batch sealed"];
+    if (!key_before.empty() && sealer_->KeyFd() >= 0) {
+      const std::string kept = key_before.substr(0, 512);
+      NT_CHECK(::pwrite(sealer_->KeyFd(), kept.data(), kept.size(), 1024) == static_cast<ssize_t>(kept.size()));
+    }
+    return "";
+  }
+  ++counts_["batch refused"];
+  if (status.code() != Code::kResourceExhausted && status.code() != Code::kUnavailable) Kill();  // fatal by design
+  return "";
+}
+
+std::string AgentHost::Check() {
+  if (!up() || disk.dead()) return "";
+  if (spool_->stats().bytes > (512U << 10)) return fmt::format("I6: {}: the spool takes {} bytes", id(), spool_->stats().bytes);
+  // The public half of a durable batch's key must be gone from the page that
+  // holds the private one beside it.
+  if (sealer_->KeyFd() >= 0 && !durable.empty()) {
+    const std::string keys = ReadKeys(sealer_->KeyFd());
+    if (!last_signer_.empty() && keys.find(last_signer_) != std::string::npos) {
+      return fmt::format("ratchet: {}: the key of a durable batch is still in memory", id());
+    }
+  }
+  return "";
+}
+
+void AgentHost::Disconnect() {
+  if (wire) wire->open = false;
+  wire.reset();
+  welcomed_ = false;
+  next_.reset();
+  in_flight_.clear();
+}
+
+std::string AgentHost::Ship() {
+  if (!wire) {
+    wire = std::make_shared<Wire>();
+    source_->Rewind();
+    ingest::v1::ClientMessage hello;
+    hello.mutable_hello()->set_protocol_version(1);
+    hello.mutable_hello()->set_tenant("acme");
+    hello.mutable_hello()->set_agent_id(id());
+    wire->up.push_back(std::move(hello));
+    ++counts_["connect"];
+    return "";
+  }
+  if (!welcomed_ || in_flight_.size() >= kWindow) return "";
+  if (!next_) next_ = source_->Next();
+  if (!next_) return "";
+  const agent::ShipBatch batch = *std::exchange(next_, std::nullopt);
+  const Position at{batch.position.epoch, batch.position.seq};
+  const auto [known, fresh] = sent.emplace(at, batch.batch_hash);
+  if (!fresh && known->second != batch.batch_hash) {
+    return fmt::format("I2: {}: sends another batch {}:{} than before", id(), at.first, at.second);
+  }
+  ingest::v1::ClientMessage message;
+  message.mutable_frame()->set_leaf(batch.leaf);
+  message.mutable_frame()->set_body(batch.body);
+  message.mutable_frame()->set_after_hole(batch.after_hole || declared_hole_ == at);
+  wire->up.push_back(std::move(message));
+  in_flight_.push_back({at, batch.batch_hash});
+  ++counts_["frame sent"];
+  return "";
+}
+
+std::string AgentHost::Deliver(const ingest::v1::ServerMessage& message) {
+  if (message.has_welcome() && !welcomed_) {
+    welcomed_ = true;
+    if (message.welcome().known()) {
+      const auto hash = trail::HashFromBytes(message.welcome().batch_hash());
+      NT_CHECK(hash.has_value());
+      const Status resumed = source_->ResumeAfter({message.welcome().epoch(), message.welcome().seq()}, *hash);
+      if (resumed.code() == Code::kFailedPrecondition) {
+        return fmt::format("I2: {}: the collector holds another {}:{} than the spool", id(), message.welcome().epoch(),
+                           message.welcome().seq());
+      }
+    }
+    source_->Rewind();
+    next_.reset();
+    return "";
+  }
+  if (message.has_ack() && welcomed_) {
+    const ingest::v1::Ack& ack = message.ack();
+    const Position at{ack.epoch(), ack.seq()};
+    if (in_flight_.empty() || in_flight_.front().position != at ||
+        ack.batch_hash() != trail::View(in_flight_.front().hash)) {
+      return fmt::format("I1: {}: {}:{} is acknowledged, which was not sent", id(), at.first, at.second);
+    }
+    const trail::Hash hash = in_flight_.front().hash;
+    in_flight_.pop_front();
+    const Status status = source_->Ack({at.first, at.second});
+    acked[at] = {hash, ack.log_index()};
+    ++counts_["acknowledged"];
+    if (!status.ok() || disk.dead()) Disconnect();
+    return "";
+  }
+  if (message.has_nack() && welcomed_) {
+    const ingest::v1::Nack& nack = message.nack();
+    ++counts_["refused"];
+    if (nack.reason() == ingest::v1::NACK_REASON_REJECTED || nack.reason() == ingest::v1::NACK_REASON_EQUIVOCATION) {
+      const bool legal = rotted && nack.reason() == ingest::v1::NACK_REASON_REJECTED;
+      if (!legal) return fmt::format("I2: {}: {}:{} is refused: {}", id(), nack.epoch(), nack.seq(), nack.detail());
+    }
+    if (nack.reason() == ingest::v1::NACK_REASON_EXPECTED) {
+      const auto oldest = source_->Oldest();
+      if (oldest && agent::BatchPosition{nack.expected_epoch(), nack.expected_seq()} < *oldest) {
+        declared_hole_ = Position{oldest->epoch, oldest->seq};
+        ++counts_["hole declared"];
+      }
+    }
+    Disconnect();
+    return "";
+  }
+  return fmt::format("{}: the collector broke the protocol", id());
+}
+
+}  // namespace nodetrail::sim

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An agent of the simulated world: sealer and spool are the real ones, on a
+// disk that can fail; the service manager that keeps the key, the reboots and
+// the courier are the world's.
+#ifndef NODETRAIL_TESTS_SIM_AGENT_HOST_H_
+#define NODETRAIL_TESTS_SIM_AGENT_HOST_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "agent/seal/sealer.h"
+#include "agent/sealing_sink.h"
+#include "agent/ship/spool_source.h"
+#include "agent/spool/spool.h"
+#include "nodetrail/base/clock.h"
+#include "nodetrail/base/fd.h"
+#include "nodetrail/ingest/v1/ingest.pb.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/rng.h"
+#include "trail/testing/test_pki.h"
+
+namespace nodetrail::sim {
+
+using Position = std::pair<uint64_t, uint64_t>;  // epoch, seq
+
+// One stream between an agent and the collector; what is in it is lost with it.
+struct Wire {
+  bool open = true;
+  std::deque<ingest::v1::ClientMessage> up;
+  std::deque<ingest::v1::ServerMessage> down;
+};
+
+class AgentHost {
+ public:
+  struct Options {
+    std::string id;
+    std::string dir;
+    std::string bug;
+    const trail::TestCa* ca = nullptr;
+  };
+  AgentHost(Options options, Rng* rng, std::map<std::string, uint64_t>* counts);
+  ~AgentHost();
+
+  // "" or what is violated.
+  std::string Start();
+  // Seals and spools a batch of `events`; false, "": there was no room, or the
+  // disk failed: it waits.
+  std::string Seal(uint64_t events);
+  std::string CleanStop();
+  // The process is gone (with what it had in memory); the page cache stays.
+  void Kill();
+  // The machine is gone; it boots anew at Start.
+  void PowerCut();
+  // A byte of the spool turns. Only while it is down.
+  bool Rot();
+
+  // A message from the collector.
+  std::string Deliver(const ingest::v1::ServerMessage& message);
+  // Connects, or sends what the window allows: one message per call.
+  std::string Ship();
+  void Disconnect();
+
+  [[nodiscard]] bool up() const { return spool_ != nullptr; }
+  [[nodiscard]] bool drained() const { return up() && !spool_->oldest_pending(); }
+  [[nodiscard]] const std::string& id() const { return options_.id; }
+  // Invariants that hold between any two steps.
+  std::string Check();
+
+  Disk disk;
+  FakeClock clock;
+  std::shared_ptr<Wire> wire;
+  // What its spool took: it must arrive, or be declared lost.
+  std::map<Position, trail::Hash> durable;
+  // Acknowledged by the collector and given up here: the log index.
+  std::map<Position, std::pair<trail::Hash, uint64_t>> acked;
+  std::map<Position, trail::Hash> sent;
+  bool rotted = false;  // its spool was damaged since the last start: losses are legal
+  std::map<Position, bool> declared_lost;
+  uint64_t unclean_ends = 0;
+
+ private:
+  struct InFlight {
+    Position position;
+    trail::Hash hash{};
+  };
+  std::string Report(const std::vector<std::string>& events, bool clean_shutdown = false);
+  void Drop();
+  void SaveKeys();
+  void GoBackToClone();
+
+  const Options options_;
+  Rng* const rng_;
+  std::map<std::string, uint64_t>& counts_;
+  std::string boot_id_;
+  uint64_t boots_ = 0;
+  std::string cert_file_, key_file_;
+  UniqueFd kept_key_;       // by the service manager
+  std::string key_at_death_;  // its content when the process died
+
+  std::unique_ptr<agent::Spool> spool_;
+  std::unique_ptr<agent::Sealer> sealer_;
+  std::unique_ptr<agent::SealingSink> sink_;
+  std::unique_ptr<agent::SpoolSource> source_;
+  // A batch the spool had no room for: offered again, as the pipeline does.
+  std::optional<agent::BatchContent> waiting_;
+  std::string last_signer_;  // public key of the last durable batch; empty: not known
+  std::string clone_key_;    // of the planted bug
+
+  bool welcomed_ = false;
+  std::optional<Position> declared_hole_;
+  std::optional<agent::ShipBatch> next_;
+  std::deque<InFlight> in_flight_;
+};
+
+}  // namespace nodetrail::sim
+
+#endif  // NODETRAIL_TESTS_SIM_AGENT_HOST_H_
