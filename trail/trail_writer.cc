@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <set>
 
+#include "nodetrail/trail/note.h"
 #include "nodetrail/trail/trail_store.h"
 #include "trail/segment_format.h"
 
@@ -39,6 +40,36 @@ Status Quarantine(const std::string& dir, const std::string& segment, uint64_t f
   const std::string name = std::filesystem::path(segment).filename().string();
   return WriteFileAtomically(
       fmt::format("{}/quarantine/{}-{}-{}.torn", dir, name, from, Hex(Sha256Of(bytes)).substr(0, 8)), bytes);
+}
+
+// Leaves under a checkpoint were durable before it was signed. Only decides how
+// much is written again, so the signature is not looked at; 0 if in doubt.
+uint64_t CheckpointSize(const TrailReader& reader) {
+  const auto bytes = reader.Checkpoint();
+  if (!bytes.ok()) return 0;
+  const auto note = ParseNote(*bytes);
+  if (!note.ok()) return 0;
+  const auto checkpoint = ParseCheckpointBody(note->text);
+  return checkpoint.ok() ? checkpoint->size : 0;
+}
+
+// From here on [from, end) counts. Its writer may have been killed before its
+// fdatasync, or after one that failed: the kernel then holds the pages as if
+// they were written, and no fdatasync would ever write them. So they are
+// written again.
+Status MakeTailDurable(int fd, const std::string& path, uint64_t from, uint64_t end) {
+  std::string chunk(1U << 20, '\0');
+  while (from < end) {
+    const size_t want = std::min<uint64_t>(chunk.size(), end - from);
+    const ssize_t n = ::pread(fd, chunk.data(), want, static_cast<off_t>(from));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return ErrnoStatus(n < 0 ? errno : EIO, fmt::format("read {}", path));
+    if (::lseek(fd, static_cast<off_t>(from), SEEK_SET) < 0) return ErrnoStatus(errno, fmt::format("seek {}", path));
+    NT_RETURN_IF_ERROR(WriteAll(fd, std::string_view(chunk).substr(0, static_cast<size_t>(n)), path));
+    from += static_cast<uint64_t>(n);
+  }
+  if (::fdatasync(fd) != 0) return ErrnoStatus(errno, fmt::format("fdatasync {}", path));
+  return OkStatus();
 }
 
 }  // namespace
@@ -72,10 +103,14 @@ Result<std::unique_ptr<TrailWriter>> TrailWriter::Open(const std::string& dir, c
   NT_ASSIGN_OR_RETURN(const std::unique_ptr<TrailReader> reader, TrailReader::Open(dir));
   std::string last_file;
   uint64_t last_end = kSegmentHeaderBytes;
+  uint64_t durable_end = kSegmentHeaderBytes;  // of that file; what follows may be in memory only
+  const uint64_t covered = CheckpointSize(*reader);
   NT_RETURN_IF_ERROR(reader->ForEach(0, [&](const LeafLocation& where, std::string_view leaf) {
     writer->next_index_ = where.index + 1;
+    if (where.file != last_file) durable_end = kSegmentHeaderBytes;
     last_file = where.file;
     last_end = where.offset + kRecordHeaderBytes + leaf.size();
+    if (where.index < covered) durable_end = last_end;
     return true;
   }));
   uint64_t count = 0;
@@ -101,8 +136,8 @@ Result<std::unique_ptr<TrailWriter>> TrailWriter::Open(const std::string& dir, c
     NT_RETURN_IF_ERROR(Quarantine(dir, path, end, size - end));
     if (::ftruncate(fd.get(), static_cast<off_t>(end)) != 0)
       return ErrnoStatus(errno, fmt::format("truncate {}", path));
-    if (::fdatasync(fd.get()) != 0) return ErrnoStatus(errno, fmt::format("fdatasync {}", path));
   }
+  NT_RETURN_IF_ERROR(MakeTailDurable(fd.get(), path, std::min(durable_end, end), end));
   writer->segment_ = std::move(fd);
   writer->segment_path_ = path;
   writer->segment_size_ = end;

@@ -30,6 +30,18 @@ ServerMessage MakeNack(ingest::v1::NackReason reason, std::string_view detail) {
   return message;
 }
 
+ServerMessage MakeWelcome(const trail::ChainHead& head) {
+  ServerMessage message;
+  ingest::v1::Welcome* welcome = message.mutable_welcome();
+  welcome->set_known(head.known);
+  if (head.known) {
+    welcome->set_epoch(head.epoch);
+    welcome->set_seq(head.seq);
+    welcome->set_batch_hash(trail::Bytes(head.batch_hash));
+  }
+  return message;
+}
+
 // What a leaf says of itself, for the answer to a batch that was not taken.
 void NamePosition(const std::optional<trail::ParsedLeaf>& leaf, ServerMessage* message) {
   if (!leaf) return;
@@ -237,6 +249,7 @@ void Committer::CommitGroup(std::vector<Item> items) {
     }
   }
   for (Pending& p : pending) {
+    if (p.greets != nullptr) p.answer = MakeWelcome(p.greets->head());
     if (p.waits && !durable.ok()) {
       ServerMessage retry = MakeNack(ingest::v1::NACK_REASON_RETRY, durable.message());
       retry.mutable_nack()->set_epoch(p.answer.ack().epoch());
@@ -267,14 +280,9 @@ void Committer::CheckFrame(Item& item, const Status& room, std::vector<Pending>*
   AgentChain& chain = Chain(item.agent_id);
   Pending out{std::move(item.sink), {}, item.bytes};
   if (!item.frame) {
-    const trail::ChainHead& head = chain.head();
-    ingest::v1::Welcome* welcome = out.answer.mutable_welcome();
-    welcome->set_known(head.known);
-    if (head.known) {
-      welcome->set_epoch(head.epoch);
-      welcome->set_seq(head.seq);
-      welcome->set_batch_hash(trail::Bytes(head.batch_hash));
-    }
+    // Filled once it is known what of this group is durable: the agent deletes
+    // what a Welcome says we hold.
+    out.greets = &chain;
     pending->push_back(std::move(out));
     return;
   }

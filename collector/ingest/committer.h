@@ -100,8 +100,9 @@ class Committer {
     std::shared_ptr<AnswerSink> sink;
     ingest::v1::ServerMessage answer;
     uint64_t bytes = 0;
-    bool appended = false;  // a leaf of this group
-    bool waits = false;     // true only if the group becomes durable
+    bool appended = false;               // a leaf of this group
+    bool waits = false;                  // true only if the group becomes durable
+    const AgentChain* greets = nullptr;  // a Welcome, with where this chain then ends
   };
   struct AgentCounters {
     uint64_t rejected = 0;

@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <algorithm>
 #include <filesystem>
 #include <vector>
 
@@ -157,7 +157,8 @@ std::string AgentHost::Start() {
   for (const auto& missing : recovery.missing) {
     for (uint64_t seq = missing.from_seq; seq <= missing.to_seq; ++seq) declared_lost[{missing.epoch, seq}] = true;
   }
-  if (!rotted && !recovery.missing.empty()) return fmt::format("I4: {}: batches are missing in an undamaged spool", id());
+  if (!rotted && !recovery.missing.empty())
+    return fmt::format("I4: {}: batches are missing in an undamaged spool", id());
 
   agent::SealerOptions seal;
   seal.tenant = "acme";
@@ -177,6 +178,7 @@ std::string AgentHost::Start() {
   }
   sealer_ = std::move(*sealer);
   kept_key_.Reset();
+  declared_hole_.reset();
   sink_ = std::make_unique<agent::SealingSink>(sealer_.get(), spool_.get(), &clock, [] {});
   source_ = std::make_unique<agent::SpoolSource>(spool_.get());
   ++counts_[sealer_->continued() ? "epoch continued" : "epoch opened"];
@@ -281,7 +283,8 @@ std::string AgentHost::Report(const std::vector<std::string>& events, bool clean
 
 std::string AgentHost::Check() {
   if (!up() || disk.dead()) return "";
-  if (spool_->stats().bytes > (512U << 10)) return fmt::format("I6: {}: the spool takes {} bytes", id(), spool_->stats().bytes);
+  if (spool_->stats().bytes > (512U << 10))
+    return fmt::format("I6: {}: the spool takes {} bytes", id(), spool_->stats().bytes);
   // The public half of a durable batch's key must be gone from the page that
   // holds the private one beside it.
   if (sealer_->KeyFd() >= 0 && !durable.empty()) {
@@ -325,14 +328,19 @@ std::string AgentHost::Ship() {
   ingest::v1::ClientMessage message;
   message.mutable_frame()->set_leaf(batch.leaf);
   message.mutable_frame()->set_body(batch.body);
-  message.mutable_frame()->set_after_hole(batch.after_hole || declared_hole_ == at);
+  const bool message_after_hole = batch.after_hole || declared_hole_ == at;
+  message.mutable_frame()->set_after_hole(message_after_hole);
   wire->up.push_back(std::move(message));
   in_flight_.push_back({at, batch.batch_hash});
   ++counts_["frame sent"];
+  if (disk.trace) {
+    fmt::print("      {} sends {}:{}{}\n", id(), at.first, at.second, message_after_hole ? " after a hole" : "");
+  }
   return "";
 }
 
 std::string AgentHost::Deliver(const ingest::v1::ServerMessage& message) {
+  if (disk.trace) fmt::print("      {} hears {}\n", id(), message.ShortDebugString().substr(0, 150));
   if (message.has_welcome() && !welcomed_) {
     welcomed_ = true;
     if (message.welcome().known()) {

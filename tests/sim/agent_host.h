@@ -101,7 +101,7 @@ class AgentHost {
   std::string boot_id_;
   uint64_t boots_ = 0;
   std::string cert_file_, key_file_;
-  UniqueFd kept_key_;       // by the service manager
+  UniqueFd kept_key_;         // by the service manager
   std::string key_at_death_;  // its content when the process died
 
   std::unique_ptr<agent::Spool> spool_;

@@ -149,6 +149,10 @@ void Disk::ChangeDone() {
   if (kill_in_ == UINT64_MAX) Kill();
 }
 
+void Disk::Tell(const char* what, const std::string& path, int64_t offset, size_t size) const {
+  std::printf("        %s %s %lld +%zu\n", what, path.c_str() + root_.size(), static_cast<long long>(offset), size);
+}
+
 Disk::File& Disk::Tracked(int fd) {
   const uint64_t ino = InodeOf(fd);
   File& file = files_[ino];
@@ -207,6 +211,7 @@ ssize_t Disk::Write(int fd, const void* data, size_t size, int64_t offset) {
     offset = ::lseek(fd, 0, SEEK_CUR);
     NT_CHECK(offset >= 0);
   }
+  if (trace) Tell("write", PathOf(fd), offset, size);
   File& file = Tracked(fd);
   Change change;
   change.offset = offset;
@@ -220,6 +225,7 @@ ssize_t Disk::Write(int fd, const void* data, size_t size, int64_t offset) {
 
 int Disk::Truncate(int fd, int64_t size) {
   if (!Change1()) return -1;
+  if (trace) Tell("truncate", PathOf(fd), size, 0);
   Tracked(fd).changes.push_back({size, "", Change::Kind::kSize});
   NT_CHECK(RawTruncate(fd, size) == 0);
   ChangeDone();
@@ -242,6 +248,7 @@ int Disk::Allocate(int fd, int mode, int64_t offset, int64_t size) {
 int Disk::Sync(int fd) {
   if (!Change1()) return -1;
   const std::string& path = PathOf(fd);
+  if (trace) Tell("sync", path, 0, 0);
   struct stat st {};
   NT_CHECK(::fstat(fd, &st) == 0);
   const bool forget = !forget_sync_of.empty() && ::fnmatch(forget_sync_of.c_str(), path.c_str(), 0) == 0;
@@ -287,6 +294,7 @@ int Disk::Rename(const std::string& from, const std::string& to) {
   std::string grave;
   if (S_ISREG(st.st_mode) && Exists(to)) grave = Bury(to);
   if (RawRename(from, to) != 0) return -1;
+  if (trace) Tell("rename to", to, 0, 0);
   names_.push_back({NameChange::Kind::kRename, ParentOf(to), to, from, grave});
   ChangeDone();
   return 0;
@@ -356,7 +364,7 @@ void Disk::PowerCut() {
       const bool keep = change.safe || (!change.lost && (mood == 0 ? false : mood == 1 ? true : rng_->Chance(50)));
       if (!keep) {
         ++counts_.lost_writes;
-        if (trace) std::fprintf(stderr, "      lost change of inode %lu\n", static_cast<unsigned long>(ino));
+        if (trace) std::printf("      lost change at %lld +%zu of inode %llu\n", static_cast<long long>(change.offset), change.bytes.size(), static_cast<unsigned long long>(ino));
         continue;
       }
       if (change.kind == Change::Kind::kSize) {
@@ -398,7 +406,7 @@ void Disk::PowerCut() {
       continue;
     }
     ++counts_.lost_names;
-    if (trace) std::fprintf(stderr, "      lost name %s\n", change.path.c_str());
+    if (trace) std::printf("      lost name %s\n", change.path.c_str());
     undo.push_back(change);
   }
   for (auto at = undo.rbegin(); at != undo.rend(); ++at) Undo(*at);

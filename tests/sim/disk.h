@@ -60,7 +60,7 @@ class Disk {
   std::string forget_sync_of;
   // Another: a sync that fails says that it succeeded.
   bool hide_failed_syncs = false;
-  bool trace = false;  // a power cut says on standard error what it took
+  bool trace = false;  // prints each change, and what a power cut took
 
   [[nodiscard]] uint64_t changes() const { return changes_; }
   // How often each thing happened.
@@ -94,9 +94,9 @@ class Disk {
     int64_t offset = 0;  // of a write; new size of a truncation
     std::string bytes;
     enum class Kind { kWrite, kSize, kPunch } kind = Kind::kWrite;
-    int64_t size = 0;     // of a hole
-    bool lost = false;    // a sync of it failed
-    bool safe = false;    // a later sync succeeded, after another's loss
+    int64_t size = 0;   // of a hole
+    bool lost = false;  // a sync of it failed
+    bool safe = false;  // a later sync succeeded, after another's loss
   };
   struct File {
     int fd = -1;  // ours, to read and to rewrite it
@@ -111,6 +111,7 @@ class Disk {
     std::string grave;  // what kUnlink removed, or kRename replaced; empty: nothing
   };
 
+  void Tell(const char* what, const std::string& path, int64_t offset, size_t size) const;
   // True: this change happens. False: errno is set.
   bool Change1();
   void ChangeDone();

@@ -40,13 +40,13 @@ ssize_t PwriteTo(int fd, const void* data, size_t size, off_t offset) {
 
 }  // namespace
 
-#define NT_MODE(flags)                                     \
-  mode_t mode = 0;                                         \
-  if (((flags) & (O_CREAT | __O_TMPFILE)) != 0) {          \
-    va_list args;                                          \
-    va_start(args, flags);                                 \
+#define NT_MODE(flags)                                      \
+  mode_t mode = 0;                                          \
+  if (((flags) & (O_CREAT | __O_TMPFILE)) != 0) {           \
+    va_list args;                                           \
+    va_start(args, flags);                                  \
     mode = static_cast<mode_t>(va_arg(args, unsigned int)); \
-    va_end(args);                                          \
+    va_end(args);                                           \
   }
 
 extern "C" {

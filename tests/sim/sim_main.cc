@@ -126,7 +126,10 @@ int RunBugs(Args args) {
     const nlohmann::json all = RunAll(args, true, &complete);
     const bool found = !all["violations"].empty();
     // A bug may also end a world by an assertion of the code under test.
-    fmt::print("{:28} {:9} {:4} worlds  {}\n", bug.name, found ? "found" : complete ? "MISSED" : "CRASHED",
+    fmt::print("{:28} {:9} {:4} worlds  {}\n", bug.name,
+               found      ? "found"
+               : complete ? "MISSED"
+                          : "CRASHED",
                all["worlds"].get<uint64_t>(),
                found ? all["violations"][0]["what"].get<std::string>().substr(0, 110) : std::string(bug.what));
     std::fflush(stdout);
@@ -176,11 +179,12 @@ int RunSeed(const Args& args) {
 
 int main(int argc, char** argv) {
   nodetrail::sim::Args args;
-  CLI::App app{"Runs simulated worlds of agents and a collector whose disks, network, clocks and processes fail.\n"
-               "The same seed is the same world.\n\n"
-               "  nt_sim --seeds 10000 --jobs 2      ten thousand worlds\n"
-               "  nt_sim --seed 17 --trace           one of them, told step by step\n"
-               "  nt_sim --planted-bugs              each bug that was planted must be found"};
+  CLI::App app{
+      "Runs simulated worlds of agents and a collector whose disks, network, clocks and processes fail.\n"
+      "The same seed is the same world.\n\n"
+      "  nt_sim --seeds 10000 --jobs 2      ten thousand worlds\n"
+      "  nt_sim --seed 17 --trace           one of them, told step by step\n"
+      "  nt_sim --planted-bugs              each bug that was planted must be found"};
   app.add_option("--seeds", args.seeds, "how many worlds")->check(CLI::PositiveNumber);
   app.add_option("--first", args.first, "the first seed");
   app.add_option("--steps", args.steps, "of each world")->check(CLI::PositiveNumber);

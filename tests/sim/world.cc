@@ -23,10 +23,14 @@ constexpr uint64_t kDrainRounds = 400;
 class World {
  public:
   explicit World(const WorldOptions& options)
-      : options_(options), rng_(options.seed), ca_(Seeded(options.seed)), collector_(Dir("collector"), options.bug, &ca_, &rng_, &counts_) {
+      : options_(options),
+        rng_(options.seed),
+        ca_(Seeded(options.seed)),
+        collector_(Dir("collector"), options.bug, &ca_, &rng_, &counts_) {
     for (size_t i = 0; i < kAgents; ++i) {
       const std::string id = fmt::format("node-{}", i + 1);
-      agents_.push_back(std::make_unique<AgentHost>(AgentHost::Options{id, Dir(id), options.bug, &ca_}, &rng_, &counts_));
+      agents_.push_back(
+          std::make_unique<AgentHost>(AgentHost::Options{id, Dir(id), options.bug, &ca_}, &rng_, &counts_));
       agents_.back()->disk.trace = options.trace;
     }
     collector_.disk.trace = options.trace;
@@ -263,25 +267,32 @@ class World {
     size_t next_checkpoint = 0;
     const auto& published = collector_.published();
     trail::Sha256 sum;
-    Found(std::string((*reader)->ForEach(0, [&](const trail::LeafLocation&, std::string_view leaf) {
-      range.Append(trail::LeafHash(leaf));
-      sum.Update(trail::View(trail::LeafHash(leaf)));
-      for (; next_checkpoint < published.size() && published[next_checkpoint].first == range.size(); ++next_checkpoint) {
-        if (published[next_checkpoint].second != range.Root()) {
-          Found(fmt::format("I3: the root at size {} is not the one that was signed", range.size()));
-        }
-      }
-      const auto parsed = trail::ParseLeaf(leaf);
-      NT_CHECK(parsed.ok());
-      const Position at{parsed->header.epoch(), parsed->header.seq()};
-      if (!log[parsed->header.agent_id()].emplace(at, parsed->batch_hash).second) {
-        Found(fmt::format("I2: {}:{}:{} is in the log twice", parsed->header.agent_id(), at.first, at.second));
-      }
-      return true;
-    }).message()));
+    Found(std::string(
+        (*reader)
+            ->ForEach(0,
+                      [&](const trail::LeafLocation&, std::string_view leaf) {
+                        range.Append(trail::LeafHash(leaf));
+                        sum.Update(trail::View(trail::LeafHash(leaf)));
+                        for (; next_checkpoint < published.size() && published[next_checkpoint].first == range.size();
+                             ++next_checkpoint) {
+                          if (published[next_checkpoint].second != range.Root()) {
+                            Found(fmt::format("I3: the root at size {} is not the one that was signed", range.size()));
+                          }
+                        }
+                        const auto parsed = trail::ParseLeaf(leaf);
+                        NT_CHECK(parsed.ok());
+                        const Position at{parsed->header.epoch(), parsed->header.seq()};
+                        if (!log[parsed->header.agent_id()].emplace(at, parsed->batch_hash).second) {
+                          Found(fmt::format("I2: {}:{}:{} is in the log twice", parsed->header.agent_id(), at.first,
+                                            at.second));
+                        }
+                        return true;
+                      })
+            .message()));
     digest = trail::Hex(sum.Finish());
     if (violation_.empty() && next_checkpoint < published.size() && published[next_checkpoint].first != 0) {
-      Found(fmt::format("I3: a checkpoint of {} leaves was signed, the log has {}", published.back().first, range.size()));
+      Found(fmt::format("I3: a checkpoint of {} leaves was signed, the log has {}", published.back().first,
+                        range.size()));
     }
     bool unclean = false;
     for (const auto& agent : agents_) {
@@ -291,7 +302,8 @@ class World {
         const auto found = in_log.find(at);
         if (found != in_log.end() && found->second == hash) continue;
         if (found == in_log.end() && agent->rotted) continue;  // the verifier must find it declared
-        return Found(fmt::format("I4: {}:{}:{} was durable in the spool and did not arrive", agent->id(), at.first, at.second));
+        return Found(
+            fmt::format("I4: {}:{}:{} was durable in the spool and did not arrive", agent->id(), at.first, at.second));
       }
     }
     trail::VerifyPolicy policy;
@@ -340,10 +352,26 @@ std::vector<Bug> PlantedBugs() {
 }
 
 std::vector<std::string_view> FaultKinds() {
-  return {"line broken",  "agent killed", "agent lost power",       "collector killed",           "collector lost power",
-          "clock jumped", "agent stopped", "agent died in a change", "collector died in a change", "sync failed",
-          "disk full",    "spool rotted",  "write lost",             "write torn",                 "name lost",
-          "batch refused", "refused",      "hole declared",          "epoch continued",            "epoch opened"};
+  return {"line broken",
+          "agent killed",
+          "agent lost power",
+          "collector killed",
+          "collector lost power",
+          "clock jumped",
+          "agent stopped",
+          "agent died in a change",
+          "collector died in a change",
+          "sync failed",
+          "disk full",
+          "spool rotted",
+          "write lost",
+          "write torn",
+          "name lost",
+          "batch refused",
+          "refused",
+          "hole declared",
+          "epoch continued",
+          "epoch opened"};
 }
 
 }  // namespace nodetrail::sim

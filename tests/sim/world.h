@@ -31,17 +31,17 @@ namespace nodetrail::sim {
 struct WorldOptions {
   uint64_t seed = 0;
   uint64_t steps = 500;
-  std::string dir;   // empty directory, on tmpfs
-  std::string bug;   // a planted one; empty: none
+  std::string dir;  // empty directory, on tmpfs
+  std::string bug;  // a planted one; empty: none
   bool trace = false;
   bool keep = false;  // leave the trail in dir/collector/trail
 };
 
 struct WorldResult {
-  std::string violation;  // empty: none
-  uint64_t step = 0;      // at which it was found; `steps`: after the end
+  std::string violation;                   // empty: none
+  uint64_t step = 0;                       // at which it was found; `steps`: after the end
   std::map<std::string, uint64_t> counts;  // what happened how often
-  std::string digest;     // of the log: equal for equal seeds
+  std::string digest;                      // of the log: equal for equal seeds
 };
 
 WorldResult RunWorld(const WorldOptions& options);
