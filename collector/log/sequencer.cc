@@ -221,6 +221,7 @@ Status Sequencer::SignAndPublish() {
   NT_RETURN_IF_ERROR(PublishTiles(&TilePublisher::Publish));
   if (range_.size() == signed_size_ && !published_.empty()) {
     tiles_.Prune();
+    Announce();
     return OkStatus();
   }
   const trail::Checkpoint checkpoint{signer_.origin, range_.size(), range_.Root(), {}};
@@ -230,9 +231,18 @@ Status Sequencer::SignAndPublish() {
   published_ = std::move(note);
   signed_size_ = checkpoint.size;
   signed_root_ = checkpoint.root;
-  const std::lock_guard lock(mutex_);
-  head_ = Head{checkpoint.size, checkpoint.root, ""};
+  {
+    const std::lock_guard lock(mutex_);
+    head_ = Head{checkpoint.size, checkpoint.root, ""};
+  }
+  announced_ = false;
+  Announce();
   return OkStatus();
+}
+
+void Sequencer::Announce() {
+  if (std::exchange(announced_, true) || !options_.on_published) return;
+  options_.on_published({signer_.origin, signed_size_, signed_root_, {}}, published_);
 }
 
 // Logged when it changes; tried again at the next interval unless refused.

@@ -18,6 +18,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -50,6 +51,9 @@ class Sequencer {
   struct Options {
     std::string trail_dir;
     std::chrono::milliseconds interval{1000};
+    // A checkpoint that is on the disk, as its tiles are: each new one, and the
+    // one found at start. On the sequencer's thread; returns at once.
+    std::function<void(const trail::Checkpoint& checkpoint, const std::string& note)> on_published = nullptr;
   };
   struct Head {
     uint64_t size = 0;  // of the last signed checkpoint; 0: none
@@ -96,6 +100,7 @@ class Sequencer {
   Status Integrate(uint64_t size);
   Status SignAndPublish();
   Status PublishTiles(Status (TilePublisher::*publish)());
+  void Announce();
   void SetProblem(const Status& status);
 
   const Options options_;
@@ -107,7 +112,8 @@ class Sequencer {
   std::unique_ptr<trail::TrailReader> reader_;
   uint64_t signed_size_ = 0;
   trail::Hash signed_root_{};
-  std::string published_;  // the note on disk
+  std::string published_;   // the note on disk
+  bool announced_ = false;  // on_published knows it
 
   mutable std::mutex mutex_;
   std::condition_variable cv_;

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writes the seeds of the header, note, policy, checkpoint and spool fuzzers
+// Writes the seeds of the header, note, policy, checkpoint, receipt and spool fuzzers
 // under the folder given: tests/fuzz/corpus. The same bytes every time.
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "agent/spool/record_format.h"
 #include "nodetrail/base/fd.h"
 #include "nodetrail/event/v1/event.pb.h"
 #include "nodetrail/trail/body.h"
 #include "nodetrail/trail/leaf.h"
+#include "nodetrail/trail/merkle.h"
 #include "nodetrail/trail/note.h"
+#include "nodetrail/trail/receipt.h"
 
 namespace nodetrail::trail {
 namespace {
@@ -142,6 +145,18 @@ Status Checkpoints(const std::string& dir) {
   return Write(dir, "vkey", 4, CosignerVerifier::Make("witness.example.org", Key('w').public_key())->ToString());
 }
 
+// Second byte: which leaf of how many the harness makes a receipt for.
+Status Receipts(const std::string& dir) {
+  std::vector<Hash> leaves;
+  for (const char c : {'a', 'b', 'c'}) leaves.push_back(LeafHash(std::string(1, c)));
+  const std::string note = *SignCheckpoint({"log.example.org", 3, MerkleRoot(leaves), {}}, Key('l'));
+  NT_RETURN_IF_ERROR(Write(dir, "whole", 0, FormatReceipt(1, *InclusionProof(leaves, 1), note)));
+  const std::string one = *SignCheckpoint({"log.example.org", 1, leaves[0], {}}, Key('l'));
+  NT_RETURN_IF_ERROR(Write(dir, "alone", 0, FormatReceipt(0, {}, one)));
+  NT_RETURN_IF_ERROR(Write(dir, "made", 1, std::string("\x05\x02", 2)));
+  return Write(dir, "bent", 1, std::string("\x2a\x11\x07\x40", 4));
+}
+
 Status Spool(const std::string& dir) {
   agent::SpoolSegmentHeader header;
   header.first_lsn = 1;
@@ -169,12 +184,13 @@ Status Spool(const std::string& dir) {
 }
 
 Status Run(const std::string& root) {
-  for (const char* name : {"/checkpoint", "/header", "/note", "/policy", "/spool"})
+  for (const char* name : {"/checkpoint", "/header", "/note", "/policy", "/receipt", "/spool"})
     NT_RETURN_IF_ERROR(MakeDirectories(root + name, 0755));
   NT_RETURN_IF_ERROR(Headers(root + "/header"));
   NT_RETURN_IF_ERROR(Notes(root + "/note"));
   NT_RETURN_IF_ERROR(Policies(root + "/policy"));
   NT_RETURN_IF_ERROR(Checkpoints(root + "/checkpoint"));
+  NT_RETURN_IF_ERROR(Receipts(root + "/receipt"));
   return Spool(root + "/spool");
 }
 
