@@ -32,6 +32,7 @@ class Recovery {
       const uint64_t before = i + 1 < found.size() ? found[i + 1].first_lsn : UINT64_MAX;
       if (ReadSegment(&found[i], before)) out_.segments.push_back(std::move(found[i]));
     }
+    if (!out_.segments.empty()) MakeDurable(out_.segments.back());
     NoteFrontLoss();
     if (last_leaf_ && NT_GUARD(spool_signature, !trail::VerifyLeafSignature(*last_leaf_)))
       Tampered("the newest batch is wrongly signed");
@@ -201,10 +202,34 @@ class Recovery {
     const int fd = ops_->Open(segment->path, O_RDWR | O_NOFOLLOW, 0);
     if (fd < 0) return;
     if (ops_->Ftruncate(fd, segment->used) == 0) segment->bytes = segment->used;
-    // What was read here may have been in the page cache only, left by a
-    // process that died before its sync.
     if (ops_->Fdatasync(fd) != 0) Say(fmt::format("spool: {}: fdatasync failed", segment->path));
     ops_->Close(fd);
+  }
+
+  // What was read of the newest segment counts from here on, and may be in the
+  // page cache only: its writer died before its sync, or after one that
+  // failed. The kernel takes such pages for written; so they are written again.
+  void MakeDurable(const SegmentInfo& segment) {
+    const int fd = ops_->Open(segment.path, O_RDWR | O_NOFOLLOW, 0);
+    int error = std::min(fd, 0);
+    std::string chunk(kCopyChunk, '\0');
+    for (uint64_t at = 0; error == 0 && at < segment.used;) {
+      const ssize_t n = ops_->Pread(fd, chunk.data(), std::min<uint64_t>(chunk.size(), segment.used - at), at);
+      if (n <= 0) {
+        error = n < 0 ? static_cast<int>(n) : -EIO;
+        break;
+      }
+      for (ssize_t done = 0; error == 0 && done < n;) {
+        const ssize_t w =
+            ops_->Pwrite(fd, chunk.data() + done, static_cast<size_t>(n - done), at + static_cast<uint64_t>(done));
+        if (w <= 0) error = w < 0 ? static_cast<int>(w) : -ENOSPC;
+        else done += w;
+      }
+      at += static_cast<uint64_t>(n);
+    }
+    if (error == 0) error = ops_->Fdatasync(fd);
+    if (fd >= 0) ops_->Close(fd);
+    if (error != 0) Say(fmt::format("spool: {}: write its end again: {}", segment.path, ErrnoName(-error)));
   }
 
   void TakeRecord(const ScanItem& item, SegmentInfo* segment) {
@@ -256,7 +281,10 @@ class Recovery {
   // Does the batch follow the one before?
   void CheckChain(const trail::v1::BatchHeader& h) {
     const trail::ChainHead& head = out_.head.head;
-    if (!head.known) return;
+    if (!head.known) {
+      NoteFront(h);
+      return;
+    }
     if (std::pair(h.epoch(), h.seq()) <= std::pair(head.epoch, head.seq)) {
       Tampered(fmt::format("batch {}:{} after {}:{}", h.epoch(), h.seq(), head.epoch, head.seq));
       return;
@@ -288,6 +316,25 @@ class Recovery {
     const uint64_t from = epoch == head.epoch ? head.seq + 1 : 0;
     out_.report.missing.push_back({epoch, from, to_seq});
     Say(fmt::format("spool: batches {}:{} to {}:{} are missing", epoch, from, epoch, to_seq));
+  }
+
+  // The first batch here, with no head record before it that could be read. A
+  // spool begins with an agent's first batch; another one had something before
+  // it, which rotted unless it was acknowledged.
+  void NoteFront(const trail::v1::BatchHeader& h) {
+    trail::ChainHead before;
+    trail::v1::EpochStatement s;
+    if (h.seq() > 0) {
+      before.epoch = h.epoch();
+      before.seq = h.seq() - 1;
+    } else if (s.ParseFromString(h.epoch_open().statement()) && s.prev_known()) {
+      before.epoch = s.prev_epoch();
+      before.seq = s.prev_last_seq();
+    } else {
+      return;
+    }
+    before.known = true;
+    front_ = before;
   }
 
   // Segments in front of the oldest one that were not acknowledged.
