@@ -45,7 +45,7 @@ int RunVerify(const VerifyOptions& options, Context& context) {
   if (!options.prior.empty()) {
     auto prior = ReadFile(options.prior, trail::kMaxNoteBytes);
     if (!prior.ok()) return Fail(prior.status());
-    policy.prior_checkpoint = *std::move(prior);
+    policy.kept.push_back({options.prior, *std::move(prior)});
   }
   using Clock = std::chrono::steady_clock;
   const bool show = ::isatty(STDERR_FILENO) == 1;

@@ -9,6 +9,8 @@
 #include <set>
 #include <utility>
 
+#include "nodetrail/base/guard.h"
+
 namespace nodetrail::trail {
 namespace {
 
@@ -236,8 +238,9 @@ Result<PolicyVerdict> LogPolicy::Examine(std::string_view note) const {
     };
     if (const auto log = std::find_if(logs_.begin(), logs_.end(), names); log != logs_.end()) {
       const auto i = static_cast<size_t>(log - logs_.begin());
-      if (logged[i]) return DataLoss(fmt::format("checkpoint: two signatures of log {}", line.name));
-      if (!Ed25519Verify(log->key.key, parsed.text, line.signature)) {
+      if (NT_GUARD(note_signed_twice, logged[i]))
+        return DataLoss(fmt::format("checkpoint: two signatures of log {}", line.name));
+      if (NT_GUARD(note_signature, !Ed25519Verify(log->key.key, parsed.text, line.signature))) {
         return DataLoss(fmt::format("checkpoint: the signature of log {} is wrong", line.name));
       }
       logged[i] = true;

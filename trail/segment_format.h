@@ -15,6 +15,7 @@
 namespace nodetrail::trail {
 
 inline constexpr std::string_view kFormatFile = "nodetrail-trail 1\n";
+inline constexpr std::string_view kBundleFormatFile = "nodetrail-bundle 1\n";
 inline constexpr std::string_view kSegmentMagic = "NTLEAVES";
 inline constexpr uint32_t kSegmentVersion = 1;
 inline constexpr size_t kSegmentHeaderBytes = 32;

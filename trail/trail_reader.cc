@@ -153,14 +153,26 @@ std::string EvictionPath(const Hash& body_sha256) {
 }
 
 Result<std::unique_ptr<TrailReader>> TrailReader::Open(const std::string& dir) {
+  NT_ASSIGN_OR_RETURN(std::unique_ptr<TrailReader> reader, OpenTrailOrBundle(dir));
+  if (reader->is_bundle()) {
+    return FailedPrecondition(fmt::format("{}: a bundle, not the trail itself; it can be verified only", dir));
+  }
+  return reader;
+}
+
+Result<std::unique_ptr<TrailReader>> TrailReader::OpenTrailOrBundle(const std::string& dir) {
   auto format = ReadFile(dir + "/FORMAT", 4096);
   if (!format.ok()) {
     if (format.status().code() == Code::kNotFound) return NotFound(fmt::format("{}: no trail here (no FORMAT)", dir));
     return std::move(format).status();
   }
-  if (*format != kFormatFile) return FailedPrecondition(fmt::format("{}/FORMAT: not \"nodetrail-trail 1\"", dir));
+  const bool bundle = *format == kBundleFormatFile;
+  if (!bundle && *format != kFormatFile) {
+    return FailedPrecondition(fmt::format("{}/FORMAT: not \"nodetrail-trail 1\"", dir));
+  }
   std::unique_ptr<TrailReader> reader(new TrailReader());
   reader->dir_ = dir;
+  reader->is_bundle_ = bundle;
   return reader;
 }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The order of a verification; each check has a file of its own:
-// verify_checkpoint, verify_tiles, verify_chains, verify_bodies,
-// verify_coverage; verify_findings decides, verify_report prints.
+// verify_bundle, verify_checkpoint, verify_tiles, verify_chains,
+// verify_bodies, verify_coverage; verify_findings decides, verify_report prints.
 #include "nodetrail/trail/verify.h"
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "nodetrail/base/guard.h"
 #include "nodetrail/trail/trail_store.h"
 #include "trail/verify_bodies.h"
+#include "trail/verify_bundle.h"
 #include "trail/verify_chains.h"
 #include "trail/verify_checkpoint.h"
 #include "trail/verify_findings.h"
@@ -29,14 +31,21 @@ class TrailVerification {
   TrailVerification(TrailReader* reader, const VerifyPolicy& policy, const CaSet& cas)
       : reader_(reader),
         policy_(policy),
+        cas_(cas),
         findings_(policy.max_findings),
-        checkpoint_(reader, policy, &findings_),
-        chains_(policy, cas, &findings_),
-        bodies_(reader, cas, &chains_, &findings_) {}
+        bundle_(reader, &findings_),
+        checkpoint_(reader, policy, &findings_) {}
 
   Result<VerifyReport> Run(const std::function<void(uint64_t)>& progress) {
+    const auto begin = std::chrono::steady_clock::now();
+    NT_RETURN_IF_ERROR(bundle_.Read());
+    scope_ = bundle_.scope();
+    report_.bundle = bundle_.manifest();
+    report_.heartbeat_ns = policy_.heartbeat_ns;
+    chains_.emplace(policy_, cas_, scope_, &findings_);
+    bodies_.emplace(reader_, cas_, reader_->is_bundle() ? &scope_ : nullptr, &*chains_, &findings_);
     NT_RETURN_IF_ERROR(checkpoint_.Read(&report_));
-    if (checkpoint_.size()) tiles_.emplace(reader_, *checkpoint_.size());
+    if (checkpoint_.size() && !reader_->is_bundle()) tiles_.emplace(reader_, *checkpoint_.size());
     Status failed;
     NT_RETURN_IF_ERROR(reader_->Inspect([&](const LeafLocation& where, std::string_view leaf, bool whole) {
       failed = TakeLeaf(where, leaf, whole);
@@ -47,9 +56,15 @@ class TrailVerification {
     for (const std::string& damage : reader_->damage()) findings_.Add(FindingKind::kTamper, damage);
     checkpoint_.Finish(&report_);
     FinishTiles();
-    report_.bodies = bodies_.checked();
-    chains_.Finish(checkpoint_.root_broken(), &report_);
+    report_.bodies = bodies_->checked();
+    report_.bodies_evicted = bodies_->evicted();
+    report_.bodies_outside = bodies_->absent_outside();
+    chains_->Finish(checkpoint_.root_broken(), &report_);
+    bundle_.Finish(checkpoint_.checkpoint(), report_.leaves,
+                   policy_.check_bodies ? std::optional(bodies_->in_scope()) : std::nullopt, report_);
     findings_.Conclude(&report_);
+    report_.duration_ns = static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin).count());
     report_.summary = Summary();
     return std::move(report_);
   }
@@ -74,14 +89,16 @@ class TrailVerification {
       findings_.AddBadLeaf(where, "the record's checksum is wrong", BatchName(h));
       return OkStatus();
     }
-    if (NT_GUARD(verify_tenant, !policy_.tenant.empty() && h.tenant() != policy_.tenant)) {
+    const bool stranger = (!policy_.tenant.empty() && h.tenant() != policy_.tenant) ||
+                          (report_.bundle && h.tenant() != report_.bundle->tenant);
+    if (NT_GUARD(verify_tenant, stranger)) {
       findings_.Add(FindingKind::kTamper, fmt::format("a batch of tenant {}", h.tenant()), BatchName(h), &where);
       return OkStatus();
     }
-    AgentState* agent = chains_.Take(where, leaf, *parsed);
+    AgentState* agent = chains_->Take(where, leaf, *parsed);
     if (agent == nullptr) return OkStatus();
     report_.events += h.event_count();
-    return policy_.check_bodies ? bodies_.Take(agent, h, where) : OkStatus();
+    return policy_.check_bodies ? bodies_->Take(agent, h, where) : OkStatus();
   }
 
   void TakeUnreadable(const LeafLocation& where) {
@@ -134,11 +151,14 @@ class TrailVerification {
 
   TrailReader* reader_;
   const VerifyPolicy& policy_;
+  const CaSet& cas_;
   VerifyReport report_;
   Findings findings_;
+  BundleCheck bundle_;
   CheckpointCheck checkpoint_;
-  ChainsCheck chains_;
-  BodiesCheck bodies_;
+  BundleScope scope_;
+  std::optional<ChainsCheck> chains_;  // these two once the scope is known
+  std::optional<BodiesCheck> bodies_;
   std::optional<TileCheck> tiles_;  // if there is a checkpoint
 };
 
@@ -158,7 +178,7 @@ Result<VerifyReport> VerifyTrail(const std::string& dir, const VerifyPolicy& pol
                                  const std::function<void(uint64_t)>& progress) {
   const auto cas = CaSet::FromPem(policy.identity_ca_pem);
   if (!cas.ok()) return Annotate(cas.status(), "verify: enrolment authorities");
-  NT_ASSIGN_OR_RETURN(const std::unique_ptr<TrailReader> reader, TrailReader::Open(dir));
+  NT_ASSIGN_OR_RETURN(const std::unique_ptr<TrailReader> reader, TrailReader::OpenTrailOrBundle(dir));
   return TrailVerification(reader.get(), policy, *cas).Run(progress);
 }
 

@@ -16,13 +16,16 @@ Status BodiesCheck::Take(AgentState* agent, const v1::BatchHeader& header, const
     findings_->Add(FindingKind::kTamper, std::string(why), BatchName(header), &where, BodyPath(hash));
     return OkStatus();
   };
+  const bool in_scope = scope_ == nullptr || scope_->Has(header);
+  if (in_scope) ++in_scope_;
   auto stored = reader_->Body(hash);
   if (!stored.ok()) {
     const Code code = stored.status().code();
-    if (code == Code::kNotFound) {
-      return CheckEvictedBody(*reader_, cas_, header, agent->chain.state().head.batch_hash, where, &agent->coverage,
-                              findings_);
+    if (code == Code::kNotFound && !in_scope) {
+      ++absent_outside_;
+      return OkStatus();
     }
+    if (code == Code::kNotFound) return TakeEvicted(agent, header, where);
     if (code == Code::kDataLoss || code == Code::kResourceExhausted) return bad(stored.status().message());
     return std::move(stored).status();
   }
@@ -35,6 +38,16 @@ Status BodiesCheck::Take(AgentState* agent, const v1::BatchHeader& header, const
     event::v1::Event event;
     if (event.ParseFromString(record)) chains_->Declare(agent, header, event, where);
   }
+  return OkStatus();
+}
+
+Status BodiesCheck::TakeEvicted(AgentState* agent, const v1::BatchHeader& header, const LeafLocation& where) {
+  NT_ASSIGN_OR_RETURN(const bool declared,
+                      CheckEvictedBody(*reader_, cas_, header, agent->chain.state().head.batch_hash, where,
+                                       &agent->coverage, findings_));
+  if (!declared) return OkStatus();
+  ++evicted_;
+  agent->timeline.Declare(TimeOf(header).from_ns, TimeOf(header).to_ns);
   return OkStatus();
 }
 

@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "nodetrail/base/guard.h"
-#include "trail/verify_coverage.h"
 
 namespace nodetrail::trail {
 namespace {
@@ -24,7 +24,7 @@ AgentState* ChainsCheck::Take(const LeafLocation& where, std::string_view leaf, 
   std::unique_ptr<AgentState> fresh;
   if (it == agents_.end()) {
     ChainPolicy chain_policy{h.tenant(), h.agent_id(), &cas_, kRememberHashes};
-    fresh = std::make_unique<AgentState>(std::move(chain_policy));
+    fresh = std::make_unique<AgentState>(std::move(chain_policy), EmptyTimeline());
   }
   AgentState* agent = fresh ? fresh.get() : it->second.get();
   CheckOptions options;
@@ -48,30 +48,32 @@ AgentState* ChainsCheck::Take(const LeafLocation& where, std::string_view leaf, 
   TakeNotes(agent, h, result.notes, before, where);
   CountBatch(h, &agent->coverage);
   agent->last_losses = h.losses();
+  agent->sealed_ns = h.sealed_wall_ns();
   return agent;
 }
 
 void ChainsCheck::TakeNotes(AgentState* agent, const v1::BatchHeader& h, const ChainNotes& notes,
                             const ChainHead& before, const LeafLocation& where) {
   const std::string name = BatchName(h);
-  for (ChainHole hole : notes.holes) {
-    findings_->NameBadLeaves(h.agent_id(), &hole);
-    if (hole.from_seq <= hole.to_seq) agent->holes.push_back({hole, where});
-  }
+  const size_t holes = TakeHoles(agent, h, notes, where);
   if (notes.epoch_opened) FinishEpoch(agent, h);
+  if (agent->coverage.batches == 0 || notes.epoch_opened) agent->epoch_opened_ns = h.sealed_wall_ns();
+  TakeTime(agent, h, notes, before, holes);
   if (notes.epoch_opened && before.known) {
+    const bool in_scope = InScope(*agent, h);
     if (notes.history_unknown) {
-      findings_->Add(
-          FindingKind::kGap,
-          fmt::format("epoch {} begins without knowledge of epoch {}: the spool was lost, with what was not yet sent",
-                      h.epoch(), before.epoch),
-          name, &where);
+      AddGap(in_scope, {FindingKind::kGap,
+                        fmt::format("epoch {} begins without knowledge of epoch {}: the spool was lost, with what was "
+                                    "not yet sent",
+                                    h.epoch(), before.epoch),
+                        name, where.index, where.file});
     } else if (notes.spool_rolled_back) {
-      findings_->Add(FindingKind::kGap,
-                     fmt::format("epoch {} begins from an older state of the spool than the log has", h.epoch()), name,
-                     &where);
+      AddGap(in_scope, {FindingKind::kGap,
+                        fmt::format("epoch {} begins from an older state of the spool than the log has", h.epoch()),
+                        name, where.index, where.file});
     }
     if (NT_GUARD(verify_restart, notes.unclean_restart)) {
+      agent->restart_in_scope = in_scope;
       agent->unexplained_restart =
           Finding{FindingKind::kGap,
                   fmt::format("epoch {} follows {} without clean shutdown{}, and no agent.gap tells what was missed",
@@ -87,6 +89,52 @@ void ChainsCheck::TakeNotes(AgentState* agent, const v1::BatchHeader& h, const C
   }
 }
 
+size_t ChainsCheck::TakeHoles(AgentState* agent, const v1::BatchHeader& h, const ChainNotes& notes,
+                              const LeafLocation& where) {
+  const size_t before = agent->holes.size();
+  for (ChainHole hole : notes.holes) {
+    findings_->NameBadLeaves(h.agent_id(), &hole);
+    if (hole.from_seq <= hole.to_seq) agent->holes.push_back({hole, where, InScope(*agent, h)});
+  }
+  return agent->holes.size() - before;
+}
+
+void ChainsCheck::TakeTime(AgentState* agent, const v1::BatchHeader& h, const ChainNotes& notes,
+                           const ChainHead& before, size_t holes) {
+  using Join = CoverageTimeline::Join;
+  if (notes.epoch_opened) agent->restart_stretch = CoverageTimeline::kNone;
+  if (notes.holes.empty() && !(notes.epoch_opened && before.known && notes.unclean_restart)) {
+    agent->timeline.Batch(h.sealed_wall_ns(), notes.epoch_opened ? Join::kStopped : Join::kNext);
+    return;
+  }
+  // A hole that damaged leaves fill is no loss that an agent could declare; nor
+  // is a spool that was lost or went back.
+  auto causes = static_cast<unsigned>(notes.holes.size());
+  if (notes.epoch_opened && notes.unclean_restart) ++causes;
+  if (notes.history_unknown || notes.spool_rolled_back) ++causes;
+  const auto stretch = agent->timeline.Batch(h.sealed_wall_ns(), Join::kBroken, causes);
+  if (notes.epoch_opened && notes.unclean_restart) agent->restart_stretch = stretch;
+  for (size_t i = agent->holes.size() - holes; i < agent->holes.size(); ++i) agent->holes[i].stretch = stretch;
+}
+
+bool ChainsCheck::InScope(const AgentState& agent, const v1::BatchHeader& next) const {
+  return scope_.Has(next.agent_id(), {std::min(agent.sealed_ns, next.sealed_wall_ns()),
+                                      std::max(agent.sealed_ns, next.sealed_wall_ns())});
+}
+
+void ChainsCheck::AddGap(bool in_scope, Finding finding) {
+  if (!in_scope) {
+    finding.kind = FindingKind::kNote;
+    finding.text += " (outside the scope)";
+  }
+  findings_->Add(std::move(finding));
+}
+
+CoverageTimeline ChainsCheck::EmptyTimeline() const {
+  const uint64_t silence = policy_.heartbeat_ns > UINT64_MAX / 2 ? UINT64_MAX : 2 * policy_.heartbeat_ns;
+  return {silence, scope_.since_ns.value_or(0), scope_.until_ns.value_or(UINT64_MAX)};
+}
+
 void ChainsCheck::FinishEpoch(AgentState* agent, const v1::BatchHeader& opening) {
   ReportRestart(agent);
   ReportCounters(agent, BatchName(opening));
@@ -96,7 +144,7 @@ void ChainsCheck::FinishEpoch(AgentState* agent, const v1::BatchHeader& opening)
 
 void ChainsCheck::ReportRestart(AgentState* agent) {
   if (!agent->unexplained_restart) return;
-  findings_->Add(std::move(*agent->unexplained_restart));
+  AddGap(agent->restart_in_scope, std::move(*agent->unexplained_restart));
   agent->unexplained_restart.reset();
 }
 
@@ -104,7 +152,13 @@ void ChainsCheck::ReportCounters(AgentState* agent, const std::string& batch) {
   const v1::LossCounters& c = agent->last_losses;
   const uint64_t events = c.ring() + c.map() + c.decode() + c.probe() + c.evicted_events();
   if (agent->epoch_has_loss_event || (events == 0 && c.evicted_batches() == 0)) return;
-  findings_->Add(FindingKind::kDeclaredLoss, fmt::format("the epoch's counters tell of {} lost events", events), batch);
+  const bool in_scope = scope_.Has(agent->coverage.agent_id, {std::min(agent->epoch_opened_ns, agent->sealed_ns),
+                                                              std::max(agent->epoch_opened_ns, agent->sealed_ns)});
+  AddGap(in_scope, {FindingKind::kDeclaredLoss,
+                    fmt::format("the epoch's counters tell of {} lost events", events),
+                    batch,
+                    std::nullopt,
+                    {}});
   agent->coverage.losses.push_back({batch, "counters", "", events, 0, 0});
 }
 
@@ -115,6 +169,7 @@ void ChainsCheck::Declare(AgentState* agent, const v1::BatchHeader& h, const eve
   EventLoss loss{name, a.stage(), a.kind(), a.count(), a.from_wall_ns(), a.to_wall_ns()};
   if (event.kind() == event::v1::KIND_AGENT_GAP) {
     agent->unexplained_restart.reset();
+    agent->timeline.Explain(std::exchange(agent->restart_stretch, CoverageTimeline::kNone));
     // After an orderly stop nobody is surprised that nothing was seen.
     if (a.clean()) {
       findings_->Add(FindingKind::kNote, "the agent was stopped in order, and started again", name, &where);
@@ -127,6 +182,7 @@ void ChainsCheck::Declare(AgentState* agent, const v1::BatchHeader& h, const eve
                    name, &where);
   } else {
     agent->epoch_has_loss_event = true;
+    agent->timeline.Declare(a.from_wall_ns(), a.to_wall_ns());
     // A body that was given up excuses no batch that is missing.
     if (a.stage() == "spool" && !a.body_only()) {
       agent->spool_losses.push_back({h.epoch(), {a.last_epoch(), a.seq_from(), a.seq_to()}});
@@ -162,20 +218,28 @@ void ChainsCheck::FinishAgent(AgentState* agent, bool root_broken) {
                      fmt::format("{} missing, and the root does not agree: removed from the log", range), name,
                      &open.found_at);
     } else if (declared) {
-      findings_->Add(FindingKind::kDeclaredLoss,
-                     fmt::format("{} never arrived; the agent declares that its spool lost them", range), name,
-                     &open.found_at);
+      agent->timeline.Explain(open.stretch);
+      AddGap(open.in_scope, {FindingKind::kDeclaredLoss,
+                             fmt::format("{} never arrived; the agent declares that its spool lost them", range), name,
+                             open.found_at.index, open.found_at.file});
     } else {
       if (NT_GUARD(verify_hole, true))
-        if (NT_GUARD(verify_hole, true))
-          findings_->Add(FindingKind::kGap, fmt::format("{} never arrived, and nobody says why", range), name,
-                         &open.found_at);
+        AddGap(open.in_scope, {FindingKind::kGap, fmt::format("{} never arrived, and nobody says why", range), name,
+                               open.found_at.index, open.found_at.file});
     }
   }
 }
 
 void ChainsCheck::Finish(bool root_broken, VerifyReport* report) {
-  for (auto& [key, agent] : agents_) FinishAgent(agent.get(), root_broken);
+  uint64_t end = 0;
+  for (const auto& [key, agent] : agents_) end = std::max(end, agent->timeline.newest_ns());
+  end = policy_.coverage_until_ns.value_or(scope_.until_ns.value_or(end));
+  for (auto& [key, agent] : agents_) {
+    FinishAgent(agent.get(), root_broken);
+    if (scope_.HasAgent(agent->coverage.agent_id)) {
+      agent->timeline.Finish(end, agent->chain.state().head.clean, &agent->coverage);
+    }
+  }
   // Bad leaves after which nothing came: with one agent they can only be its next.
   if (agents_.size() == 1) {
     const AgentState& only = *agents_.begin()->second;

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "nodetrail/base/guard.h"
@@ -24,8 +25,21 @@ void CheckpointCheck::Broken(std::string text) {
 }
 
 Status CheckpointCheck::Read(VerifyReport* report) {
+  NT_RETURN_IF_ERROR(MakePolicy());
   ReadOwn(report);
-  return ReadPrior();
+  return ReadKept();
+}
+
+Status CheckpointCheck::MakePolicy() {
+  log_policy_ = policy_.log_policy;
+  if (!policy_.log_key) return OkStatus();
+  if (!log_policy_) {
+    log_policy_ = LogPolicy::OneLog(*policy_.log_key);
+    return OkStatus();
+  }
+  auto with = log_policy_->WithLog(*policy_.log_key);
+  if (with.ok()) log_policy_ = *std::move(with);
+  return with.ok() || with.status().code() == Code::kAlreadyExists ? OkStatus() : with.status();
 }
 
 void CheckpointCheck::ReadOwn(VerifyReport* report) {
@@ -35,49 +49,86 @@ void CheckpointCheck::ReadOwn(VerifyReport* report) {
     return;
   }
   report->checkpoint_present = true;
-  Result<Checkpoint> checkpoint = InvalidArgument("");
-  if (policy_.log_key) {
-    checkpoint = VerifyCheckpoint(*note, *policy_.log_key);
+  if (log_policy_) {
+    auto verdict = log_policy_->Examine(*note);
+    if (!verdict.ok()) return Broken(std::string(verdict.status().message()));
+    if (!verdict->quorum) {
+      Broken(fmt::format("the checkpoint lacks the policy's quorum of witnesses: {}", verdict->shortfall));
+    }
+    valid_ = report->quorum = verdict->quorum;
+    report->witnesses = std::move(verdict->cosigned);
+    report->witnesses_missing = std::move(verdict->missing);
+    checkpoint_ = std::move(verdict->checkpoint);
   } else {
-    auto parsed = ParseNote(*note);
-    checkpoint = parsed.ok() ? ParseCheckpointBody(parsed->text) : Result<Checkpoint>(parsed.status());
     findings_->Add(FindingKind::kNote, "no log key was given: the checkpoint's signature was not checked", {}, nullptr,
                    std::string(kCheckpointFile));
+    auto parsed = ParseNote(*note);
+    auto checkpoint = parsed.ok() ? ParseCheckpointBody(parsed->text) : Result<Checkpoint>(parsed.status());
+    if (!checkpoint.ok()) return Broken(std::string(checkpoint.status().message()));
+    checkpoint_ = *std::move(checkpoint);
   }
-  if (!checkpoint.ok()) return Broken(std::string(checkpoint.status().message()));
-  checkpoint_ = std::move(*checkpoint);
   report->checkpoint_size = checkpoint_->size;
   report->checkpoint_root = Hex(checkpoint_->root);
+  report->checkpoint_origin = checkpoint_->origin;
   if (checkpoint_->size == 0 && checkpoint_->root != EmptyRoot()) Broken("checkpoint: wrong root of the empty log");
 }
 
-Status CheckpointCheck::ReadPrior() {
-  if (policy_.prior_checkpoint.empty()) return OkStatus();
-  if (!policy_.log_key) return InvalidArgument("verify: a prior checkpoint needs the log key");
-  auto prior = VerifyCheckpoint(policy_.prior_checkpoint, *policy_.log_key);
-  if (!prior.ok()) return Annotate(prior.status(), "verify: prior checkpoint");
-  prior_ = std::move(*prior);
-  if (NT_GUARD(verify_prior_size, !checkpoint_ || checkpoint_->size < prior_->size)) {
-    findings_->Add(FindingKind::kTamper,
-                   fmt::format("the log's checkpoint is older than the one you hold: size {}, yours {}",
-                               checkpoint_ ? checkpoint_->size : 0, prior_->size));
+Status CheckpointCheck::ReadKept() {
+  if (policy_.kept.empty()) return OkStatus();
+  if (!log_policy_) {
+    return InvalidArgument("verify: a checkpoint that you kept needs the log key, or a policy that has it");
   }
+  for (const KeptNote& note : policy_.kept) {
+    // What was enough when it was kept is enough: the quorum is not asked.
+    auto verdict = log_policy_->Examine(note.bytes);
+    if (!verdict.ok()) return Annotate(verdict.status(), fmt::format("verify: {}", note.name));
+    if (checkpoint_ && verdict->checkpoint.origin != checkpoint_->origin) {
+      return InvalidArgument(
+          fmt::format("verify: {}: of log {}, not of {}", note.name, verdict->checkpoint.origin, checkpoint_->origin));
+    }
+    Keep(note.name, std::move(verdict->checkpoint));
+  }
+  std::stable_sort(kept_.begin(), kept_.end(),
+                   [](const Kept& a, const Kept& b) { return a.checkpoint.size < b.checkpoint.size; });
   return OkStatus();
+}
+
+void CheckpointCheck::Keep(std::string name, Checkpoint checkpoint) {
+  if (NT_GUARD(verify_prior_size, !checkpoint_ || checkpoint_->size < checkpoint.size)) {
+    findings_->Add(FindingKind::kTamper,
+                   fmt::format("the log's checkpoint is older than the one you hold: size {}, yours {} ({})",
+                               checkpoint_ ? checkpoint_->size : 0, checkpoint.size, name));
+  }
+  if (checkpoint.size == 0 && checkpoint.root != EmptyRoot()) {
+    findings_->Add(FindingKind::kTamper,
+                   fmt::format("wrong root of the empty log in the checkpoint you hold ({})", name));
+  }
+  kept_.push_back({std::move(name), std::move(checkpoint)});
 }
 
 void CheckpointCheck::Append(const Hash& leaf_hash) {
   tree_.Append(leaf_hash);
   if (checkpoint_ && tree_.size() == checkpoint_->size) root_agrees_ = tree_.Root() == checkpoint_->root;
-  if (prior_ && tree_.size() == prior_->size && NT_GUARD(verify_prior_root, tree_.Root() != prior_->root)) {
-    findings_->Add(FindingKind::kTamper,
-                   fmt::format("the first {} leaves are not those of the checkpoint you hold", prior_->size));
+  for (; next_kept_ < kept_.size() && kept_[next_kept_].checkpoint.size <= tree_.size(); ++next_kept_) {
+    const Kept& kept = kept_[next_kept_];
+    if (kept.checkpoint.size == tree_.size() && NT_GUARD(verify_prior_root, tree_.Root() != kept.checkpoint.root)) {
+      findings_->Add(FindingKind::kTamper,
+                     fmt::format("the first {} leaves are not those of the checkpoint you hold ({})",
+                                 kept.checkpoint.size, kept.name));
+    }
   }
 }
 
 void CheckpointCheck::Finish(VerifyReport* report) {
   const uint64_t leaves = report->leaves;
+  for (; next_kept_ < kept_.size(); ++next_kept_) {
+    if (!NT_GUARD(verify_prior_size, kept_[next_kept_].checkpoint.size > leaves)) continue;
+    findings_->Add(FindingKind::kTamper,
+                   fmt::format("the log holds {} leaves, the checkpoint you hold says {} ({})", leaves,
+                               kept_[next_kept_].checkpoint.size, kept_[next_kept_].name));
+  }
   if (!checkpoint_) {
-    const bool wanted = policy_.log_key.has_value() && leaves > 0;
+    const bool wanted = log_policy_.has_value() && leaves > 0;
     if (!report->checkpoint_present) {
       findings_->Add(
           wanted ? FindingKind::kTamper : FindingKind::kNote,
@@ -96,11 +147,7 @@ void CheckpointCheck::Finish(VerifyReport* report) {
     root_broken_ = true;
     Broken(fmt::format("the root over the first {} leaves is not the checkpoint's", checkpoint_->size));
   }
-  if (prior_ && NT_GUARD(verify_prior_size, leaves < prior_->size)) {
-    findings_->Add(FindingKind::kTamper,
-                   fmt::format("the log holds {} leaves, the checkpoint you hold says {}", leaves, prior_->size));
-  }
-  report->checkpoint_trusted = policy_.log_key.has_value() && root_agrees_ && !root_broken_;
+  report->checkpoint_trusted = valid_ && root_agrees_ && !root_broken_;
 }
 
 }  // namespace nodetrail::trail

@@ -6,6 +6,8 @@
 #define NODETRAIL_TRAIL_VERIFY_CHECKPOINT_H_
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "nodetrail/trail/merkle.h"
 #include "nodetrail/trail/trail_store.h"
@@ -28,23 +30,36 @@ class CheckpointCheck {
   // After the last leaf.
   void Finish(VerifyReport* report);
 
-  // Leaves under the log's checkpoint; nothing if there is none that parses.
+  // After Read: that of the log; nothing if there is none that parses.
+  [[nodiscard]] const std::optional<Checkpoint>& checkpoint() const { return checkpoint_; }
+  // Leaves under it.
   [[nodiscard]] std::optional<uint64_t> size() const;
   [[nodiscard]] bool covers(uint64_t index) const { return checkpoint_ && index < checkpoint_->size; }
   // After Finish: the leaves do not have the checkpoint's root.
   [[nodiscard]] bool root_broken() const { return root_broken_; }
 
  private:
+  struct Kept {
+    std::string name;
+    Checkpoint checkpoint;
+  };
+
+  Status MakePolicy();
   void ReadOwn(VerifyReport* report);
-  Status ReadPrior();
+  Status ReadKept();
+  // A checkpoint whose root the log must have at its size.
+  void Keep(std::string name, Checkpoint checkpoint);
   void Broken(std::string text);
 
   const TrailReader* reader_;
   const VerifyPolicy& policy_;
   Findings* findings_;
   std::optional<Checkpoint> checkpoint_;
-  std::optional<Checkpoint> prior_;
+  std::optional<LogPolicy> log_policy_;
+  std::vector<Kept> kept_;  // by size
+  size_t next_kept_ = 0;    // the first that is larger than the tree
   CompactRange tree_;
+  bool valid_ = false;  // under the policy, its quorum included
   bool root_agrees_ = false;
   bool root_broken_ = false;
 };

@@ -2,8 +2,40 @@
 #include "trail/verify_coverage.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace nodetrail::trail {
+namespace {
+
+// Stretches kept of one agent: an agent that makes more is not worth the memory.
+constexpr size_t kMaxPieces = 10'000;
+
+size_t IndexOf(CoverageKind kind) { return static_cast<size_t>(kind); }
+
+// Joins what touches and is of one kind.
+void Append(const CoverageInterval& next, AgentCoverage* coverage) {
+  if (next.from_ns >= next.to_ns) return;
+  coverage->covered_ns[IndexOf(next.kind)] += next.to_ns - next.from_ns;
+  auto& all = coverage->intervals;
+  if (!all.empty() && all.back().kind == next.kind && all.back().to_ns == next.from_ns) {
+    all.back().to_ns = next.to_ns;
+  } else {
+    all.push_back(next);
+  }
+}
+
+}  // namespace
+
+std::string_view CoverageKindName(CoverageKind kind) {
+  switch (kind) {
+    case CoverageKind::kCovered: return "covered";
+    case CoverageKind::kDeclared: return "declared_lost";
+    case CoverageKind::kStopped: return "stopped";
+    case CoverageKind::kSilent: return "silent";
+    case CoverageKind::kUnexplained: return "unexplained";
+  }
+  return "unknown";
+}
 
 void CountBatch(const v1::BatchHeader& header, AgentCoverage* coverage) {
   if (coverage->epochs.empty() || coverage->epochs.back().epoch != header.epoch()) {
@@ -22,6 +54,108 @@ void CountBatch(const v1::BatchHeader& header, AgentCoverage* coverage) {
   ++coverage->batches;
   coverage->events += header.event_count();
   coverage->body_bytes += header.stored_body_len();
+}
+
+CoverageTimeline::Stretch CoverageTimeline::Push(CoverageKind kind, uint64_t from_ns, uint64_t to_ns, unsigned causes) {
+  from_ns = std::max(from_ns, since_ns_);
+  to_ns = std::min(to_ns, until_ns_);
+  if (from_ns >= to_ns) return kNone;
+  const bool joins = causes == 0 && !pieces_.empty() && pieces_.back().interval.kind == kind &&
+                     pieces_.back().interval.to_ns == from_ns;
+  if (joins) {
+    pieces_.back().interval.to_ns = to_ns;
+    return kNone;
+  }
+  if (pieces_.size() == kMaxPieces) {
+    ++dropped_;
+    dropped_ns_[IndexOf(kind)] += to_ns - from_ns;
+    return kNone;
+  }
+  pieces_.push_back({{kind, from_ns, to_ns}, causes});
+  return pieces_.size() - 1;
+}
+
+CoverageTimeline::Stretch CoverageTimeline::Batch(uint64_t sealed_ns, Join join, unsigned causes) {
+  if (!std::exchange(begun_, true)) {
+    at_ns_ = sealed_ns;
+    return kNone;
+  }
+  // The clock may go back; no time is counted twice.
+  if (sealed_ns <= at_ns_) return kNone;
+  const uint64_t from = std::exchange(at_ns_, sealed_ns);
+  switch (join) {
+    case Join::kStopped: return Push(CoverageKind::kStopped, from, sealed_ns, 0);
+    case Join::kBroken: return Push(CoverageKind::kUnexplained, from, sealed_ns, causes);
+    case Join::kNext: break;
+  }
+  return Push(sealed_ns - from > silence_ns_ ? CoverageKind::kSilent : CoverageKind::kCovered, from, sealed_ns, 0);
+}
+
+void CoverageTimeline::Explain(Stretch stretch) {
+  if (stretch >= pieces_.size() || pieces_[stretch].causes == 0) return;
+  if (--pieces_[stretch].causes == 0) pieces_[stretch].interval.kind = CoverageKind::kDeclared;
+}
+
+void CoverageTimeline::Declare(uint64_t from_ns, uint64_t to_ns) {
+  from_ns = std::max(from_ns, since_ns_);
+  to_ns = std::min(to_ns, until_ns_);
+  if (from_ns >= to_ns) return;
+  if (!declarations_.empty()) {
+    CoverageInterval& last = declarations_.back();
+    if (from_ns <= last.to_ns && to_ns >= last.from_ns) {
+      last.from_ns = std::min(last.from_ns, from_ns);
+      last.to_ns = std::max(last.to_ns, to_ns);
+      return;
+    }
+  }
+  if (declarations_.size() == kMaxPieces) {
+    ++dropped_;
+    return;
+  }
+  declarations_.push_back({CoverageKind::kDeclared, from_ns, to_ns});
+}
+
+// In order, without overlap.
+std::vector<CoverageInterval> CoverageTimeline::Declared() const {
+  std::vector<CoverageInterval> sorted = declarations_;
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.from_ns < b.from_ns; });
+  std::vector<CoverageInterval> out;
+  for (const CoverageInterval& next : sorted) {
+    if (!out.empty() && next.from_ns <= out.back().to_ns) {
+      out.back().to_ns = std::max(out.back().to_ns, next.to_ns);
+    } else {
+      out.push_back(next);
+    }
+  }
+  return out;
+}
+
+void CoverageTimeline::Finish(uint64_t end_ns, bool stopped, AgentCoverage* coverage) {
+  if (begun_ && end_ns > at_ns_) {
+    if (stopped) {
+      Push(CoverageKind::kStopped, at_ns_, end_ns, 0);
+    } else if (end_ns - at_ns_ > silence_ns_) {
+      Push(CoverageKind::kSilent, at_ns_, end_ns, 0);
+    }
+  }
+  const std::vector<CoverageInterval> declared = Declared();
+  auto next = declared.begin();
+  for (const Piece& piece : pieces_) {
+    CoverageInterval rest = piece.interval;
+    if (rest.kind == CoverageKind::kCovered) {
+      while (next != declared.end() && next->to_ns <= rest.from_ns) ++next;
+      for (auto it = next; it != declared.end() && it->from_ns < rest.to_ns; ++it) {
+        const uint64_t from = std::max(it->from_ns, rest.from_ns);
+        const uint64_t to = std::min(it->to_ns, rest.to_ns);
+        Append({CoverageKind::kCovered, rest.from_ns, from}, coverage);
+        Append({CoverageKind::kDeclared, from, to}, coverage);
+        rest.from_ns = to;
+      }
+    }
+    Append(rest, coverage);
+  }
+  for (size_t i = 0; i < kCoverageKinds; ++i) coverage->covered_ns[i] += dropped_ns_[i];
+  coverage->intervals_dropped = dropped_;
 }
 
 }  // namespace nodetrail::trail

@@ -17,29 +17,29 @@ constexpr size_t kMaxListed = 1000;
 
 }  // namespace
 
-Status CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::BatchHeader& header,
-                        const Hash& batch_hash, const LeafLocation& where, AgentCoverage* coverage,
-                        Findings* findings) {
+Result<bool> CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::BatchHeader& header,
+                              const Hash& batch_hash, const LeafLocation& where, AgentCoverage* coverage,
+                              Findings* findings) {
   const Hash hash = *HashFromBytes(header.body_sha256());
   const std::string name = BatchName(header);
   const auto eviction = reader.Eviction(hash);
   if (!eviction.ok()) {
     const Code code = eviction.status().code();
     if (code == Code::kNotFound) {
-      if (!NT_GUARD(verify_body_missing, true)) return OkStatus();
+      if (!NT_GUARD(verify_body_missing, true)) return false;
       findings->Add(FindingKind::kTamper, "the body is missing", name, &where, BodyPath(hash));
-      return OkStatus();
+      return false;
     }
     if (code != Code::kDataLoss && code != Code::kResourceExhausted) return eviction.status();
     findings->Add(FindingKind::kTamper, std::string(eviction.status().message()), name, &where, EvictionPath(hash));
-    return OkStatus();
+    return false;
   }
   if (const Status status = CheckEviction(*eviction, header, batch_hash, cas); !status.ok()) {
     findings->Add(
         FindingKind::kTamper,
         fmt::format("the body is missing, and the statement in its place does not hold: {}", status.message()), name,
         &where, EvictionPath(hash));
-    return OkStatus();
+    return false;
   }
   findings->Add(FindingKind::kDeclaredLoss,
                 fmt::format("the agent gave up the body to make room: {} events, wall clock {} to {} ns",
@@ -49,7 +49,7 @@ Status CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::B
     coverage->losses.push_back(
         {name, "evicted", "", header.event_count(), header.first_wall_ns(), header.last_wall_ns()});
   }
-  return OkStatus();
+  return true;
 }
 
 }  // namespace nodetrail::trail

@@ -12,9 +12,10 @@ namespace nodetrail::trail {
 
 // The body of an accepted batch is missing. Adds a declared loss if the
 // agent's statement lies in its place and holds, else a tamper finding. An
-// error is operational: the file can't be read.
-Status CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::BatchHeader& header,
-                        const Hash& batch_hash, const LeafLocation& where, AgentCoverage* coverage, Findings* findings);
+// error is operational: the file can't be read. True if it was declared.
+Result<bool> CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::BatchHeader& header,
+                              const Hash& batch_hash, const LeafLocation& where, AgentCoverage* coverage,
+                              Findings* findings);
 
 }  // namespace nodetrail::trail
 

@@ -413,14 +413,14 @@ TEST_F(VerifyTest, CheckpointsAreChecked) {
 TEST_F(VerifyTest, TheLogMustExtendAPriorCheckpoint) {
   Append(agent_.Batch());
   Append(agent_.Batch());
-  policy_.prior_checkpoint = Checkpoint();
+  policy_.kept = {{"kept", Checkpoint()}};
   Append(agent_.Batch());
   Checkpoint();
   EXPECT_EQ(Verify().verdict, TrailVerdict::kIntact);
   // Another history of the same length, rightly signed.
-  policy_.prior_checkpoint = *SignCheckpoint({"trail.example.org/acme", 2, LeafHash("x"), {}}, log_key_);
+  policy_.kept = {{"kept", *SignCheckpoint({"trail.example.org/acme", 2, LeafHash("x"), {}}, log_key_)}};
   EXPECT_EQ(Verify().verdict, TrailVerdict::kTamper);
-  policy_.prior_checkpoint = *SignCheckpoint({"trail.example.org/acme", 99, LeafHash("x"), {}}, log_key_);
+  policy_.kept = {{"kept", *SignCheckpoint({"trail.example.org/acme", 99, LeafHash("x"), {}}, log_key_)}};
   EXPECT_EQ(Verify().verdict, TrailVerdict::kTamper);
 }
 

@@ -389,7 +389,7 @@ int Verify(const std::string& cases) {
     VerifyPolicy policy;
     policy.identity_ca_pem = Slurp(field.at(4));
     policy.log_key = *NoteVerifier::Parse(Slurp(field.at(5)));
-    if (field.at(6) != "-") policy.prior_checkpoint = Slurp(field.at(6));
+    if (field.at(6) != "-") policy.kept.push_back({"kept", Slurp(field.at(6))});
     const auto report = VerifyTrail(field.at(3), policy);
     if (!report.ok()) {
       fmt::print("64\t-\n");

@@ -101,6 +101,9 @@ class TrailReader {
  public:
   // NotFound if there is no trail, FailedPrecondition for another FORMAT.
   static Result<std::unique_ptr<TrailReader>> Open(const std::string& dir);
+  // A trail, or a bundle (nodetrail/trail/bundle.h): the same files, but bodies
+  // of its scope only.
+  static Result<std::unique_ptr<TrailReader>> OpenTrailOrBundle(const std::string& dir);
 
   TrailReader(const TrailReader&) = delete;
   TrailReader& operator=(const TrailReader&) = delete;
@@ -145,6 +148,7 @@ class TrailReader {
   // What Inspect met that is not a leaf: missing segments, damaged headers.
   [[nodiscard]] const std::vector<std::string>& damage() const { return damage_; }
   [[nodiscard]] const std::string& dir() const { return dir_; }
+  [[nodiscard]] bool is_bundle() const { return is_bundle_; }
 
  private:
   struct Segment {
@@ -159,6 +163,7 @@ class TrailReader {
   Status Scan();
 
   std::string dir_;
+  bool is_bundle_ = false;
   uint64_t torn_bytes_ = 0;
   std::vector<std::string> damage_;
   struct Offsets {

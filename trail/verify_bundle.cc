@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trail/verify_bundle.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "nodetrail/base/fd.h"
+
+namespace nodetrail::trail {
+namespace {
+
+constexpr const char* kManifestFile = "manifest.json";
+constexpr const char* kSumFile = "manifest.sha256";
+
+// The file is there and not what it should be: no matter of the verifier's.
+bool IsEvidence(Code code) {
+  return code == Code::kNotFound || code == Code::kDataLoss || code == Code::kResourceExhausted ||
+         code == Code::kInvalidArgument;
+}
+
+}  // namespace
+
+void BundleCheck::Wrong(std::string text, std::string file) {
+  findings_->Add(FindingKind::kTamper, std::move(text), {}, nullptr, std::move(file));
+}
+
+Result<std::string> BundleCheck::ReadFileOf(const std::string& name, size_t max_bytes) const {
+  return ReadFile(reader_->dir() + "/" + name, max_bytes);
+}
+
+Status BundleCheck::Read() {
+  if (!reader_->is_bundle()) return OkStatus();
+  const auto text = ReadFileOf(kManifestFile, kMaxManifestBytes);
+  if (!text.ok()) {
+    if (!IsEvidence(text.status().code())) return text.status();
+    Wrong(std::string(text.status().message()), kManifestFile);
+    return OkStatus();
+  }
+  const auto sum = ReadFileOf(kSumFile, kMaxManifestBytes);
+  if (!sum.ok()) {
+    if (!IsEvidence(sum.status().code())) return sum.status();
+    Wrong(std::string(sum.status().message()), kSumFile);
+  } else if (*sum != ManifestSum(*text)) {
+    Wrong("the manifest is not the one that was written: its hash is another", kManifestFile);
+    return OkStatus();
+  }
+  auto manifest = ParseManifest(*text);
+  if (!manifest.ok()) {
+    Wrong(std::string(manifest.status().message()), kManifestFile);
+    return OkStatus();
+  }
+  manifest_ = *std::move(manifest);
+  return OkStatus();
+}
+
+BundleScope BundleCheck::scope() const {
+  if (manifest_) return manifest_->scope;
+  BundleScope out;
+  if (reader_->is_bundle()) out.agents.emplace();
+  return out;
+}
+
+void BundleCheck::Finish(const std::optional<Checkpoint>& checkpoint, uint64_t leaves, std::optional<uint64_t> bodies,
+                         const VerifyReport& report) {
+  if (!reader_->is_bundle()) return;
+  if (!report.checkpoint_present) Wrong("the bundle has no checkpoint", "log/checkpoint");
+  if (checkpoint && leaves > checkpoint->size) {
+    Wrong(fmt::format("the bundle holds {} leaves, its checkpoint covers {}", leaves, checkpoint->size),
+          "log/checkpoint");
+  }
+  if (!manifest_) return;
+  if (checkpoint && checkpoint->origin != manifest_->origin) {
+    Wrong(fmt::format("the manifest is of log {}, the checkpoint of {}", manifest_->origin, checkpoint->origin),
+          kManifestFile);
+  }
+  if (checkpoint && checkpoint->size != manifest_->checkpoint_size) {
+    Wrong(fmt::format("the manifest says {} leaves, the checkpoint {}", manifest_->checkpoint_size, checkpoint->size),
+          kManifestFile);
+  }
+  if (bodies && *bodies != manifest_->bodies) {
+    Wrong(fmt::format("the manifest says {} bodies, the log has {} in the scope", manifest_->bodies, *bodies),
+          kManifestFile);
+  }
+  if (!manifest_->scope.agents) return;
+  for (const std::string& id : *manifest_->scope.agents) {
+    const bool known = std::any_of(report.agents.begin(), report.agents.end(),
+                                   [&id](const AgentCoverage& agent) { return agent.agent_id == id; });
+    if (!known)
+      findings_->Add(FindingKind::kNote, fmt::format("the scope names agent {}, the log has no batch of it", id));
+  }
+}
+
+}  // namespace nodetrail::trail
