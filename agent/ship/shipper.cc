@@ -360,6 +360,9 @@ class Shipper::Impl {
     while (!writing_) {
       if (!next_) next_ = source_->Next();
       if (!next_) break;
+      // The collector takes it whatever came before: so what was sent before must
+      // be in, or it would be passed over for good.
+      if (!in_flight_.empty() && (next_->after_hole || declared_hole_ == next_->position)) break;
       const uint64_t bytes = next_->leaf.size() + next_->body.size();
       // One batch always fits, whatever its size.
       if (!in_flight_.empty() && (in_flight_.size() >= options_.config.window_batches() ||

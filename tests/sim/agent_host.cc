@@ -157,6 +157,8 @@ std::string AgentHost::Start() {
   for (const auto& missing : recovery.missing) {
     for (uint64_t seq = missing.from_seq; seq <= missing.to_seq; ++seq) declared_lost[{missing.epoch, seq}] = true;
   }
+  // With all its records gone it does not know that there were any.
+  if (rotted && !recovery.head.known && !durable.empty()) forgot = true;
   if (!rotted && !recovery.missing.empty())
     return fmt::format("I4: {}: batches are missing in an undamaged spool", id());
 
@@ -319,6 +321,8 @@ std::string AgentHost::Ship() {
   if (!welcomed_ || in_flight_.size() >= kWindow) return "";
   if (!next_) next_ = source_->Next();
   if (!next_) return "";
+  const Position waits_at{next_->position.epoch, next_->position.seq};
+  if (!in_flight_.empty() && (next_->after_hole || declared_hole_ == waits_at)) return "";
   const agent::ShipBatch batch = *std::exchange(next_, std::nullopt);
   const Position at{batch.position.epoch, batch.position.seq};
   const auto [known, fresh] = sent.emplace(at, batch.batch_hash);

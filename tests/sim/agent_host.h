@@ -82,6 +82,7 @@ class AgentHost {
   std::map<Position, std::pair<trail::Hash, uint64_t>> acked;
   std::map<Position, trail::Hash> sent;
   bool rotted = false;  // its spool was damaged since the last start: losses are legal
+  bool forgot = false;  // rot took the whole spool: the trail may only say that something is unexplained
   std::map<Position, bool> declared_lost;
   uint64_t unclean_ends = 0;
 

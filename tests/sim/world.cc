@@ -294,8 +294,9 @@ class World {
       Found(fmt::format("I3: a checkpoint of {} leaves was signed, the log has {}", published.back().first,
                         range.size()));
     }
-    bool unclean = false;
+    bool unclean = false, forgot = false;
     for (const auto& agent : agents_) {
+      forgot = forgot || agent->forgot;
       unclean = unclean || agent->unclean_ends > 0 || agent->rotted;
       const auto& in_log = log[agent->id()];
       for (const auto& [at, hash] : agent->durable) {
@@ -312,7 +313,7 @@ class World {
     const auto report = trail::VerifyTrail(collector_.trail_dir(), policy);
     if (!report.ok()) return Found(fmt::format("I8: verify: {}", report.status().message()));
     const int verdict = static_cast<int>(report->verdict);
-    if (verdict > (unclean ? 1 : 0)) Found(fmt::format("I8: verify says {}: {}", verdict, report->summary));
+    if (verdict > (forgot ? 2 : unclean ? 1 : 0)) Found(fmt::format("I8: verify says {}: {}", verdict, report->summary));
     ++counts_[fmt::format("verdict {}", verdict)];
   }
 
