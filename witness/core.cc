@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "nodetrail/base/log.h"
-#include "witness/cosign.h"
 
 namespace nodetrail::witness {
 namespace {
@@ -111,8 +110,9 @@ Result<std::vector<WitnessedLog>> LogsOf(std::span<const trail::NoteVerifier> ke
 
 Result<std::unique_ptr<Witness>> Witness::Create(std::string name, trail::Ed25519Key key,
                                                  std::vector<WitnessedLog> logs, Store* store, const Clock* clock) {
-  if (!trail::ValidNoteName(name)) return InvalidArgument("name: not a legal key name");
+  NT_ASSIGN_OR_RETURN(trail::CosignerVerifier verifier, trail::CosignerVerifier::Make(name, key.public_key()));
   std::unique_ptr<Witness> out(new Witness(std::move(name), std::move(key), store, clock));
+  out->vkey_ = verifier.ToString();
   for (WitnessedLog& log : logs) {
     auto entry = std::make_unique<Log>();
     entry->keys = std::move(log.keys);
@@ -155,12 +155,15 @@ Answer Witness::AddCheckpoint(std::string_view body) {
   }
   if (decision.cosign) {
     const Status saved = store_->Save(checkpoint->origin, decision.next);
+    const uint64_t now = clock_->WallNs() / kNsPerSecond;
+    const auto line = trail::CosignCheckpoint(request->note, name_, key_, now);
+    NT_CHECK(line.ok());  // name and checkpoint were checked
     if (saved.ok()) {
       log.record = std::move(decision.next);
       log.status.size = log.record.size;
-      log.status.cosigned_wall_s = clock_->WallNs() / kNsPerSecond;
+      log.status.cosigned_wall_s = now;
       ++log.status.cosigned;
-      answer = {200, CosignatureLine(note->text, name_, key_, log.status.cosigned_wall_s), false};
+      answer = {200, *line, false};
     } else {
       log::Error(fmt::format("{}: {}; nothing is cosigned", checkpoint->origin, saved.message()));
       answer = Refuse(500, "the witness can't save its record");
@@ -169,8 +172,6 @@ Answer Witness::AddCheckpoint(std::string_view body) {
   ++log.status.answers[answer.status];
   return answer;
 }
-
-std::string Witness::vkey() const { return CosignerVkey(name_, key_.public_key()); }
 
 std::vector<Witness::LogStatus> Witness::Logs() const {
   std::vector<LogStatus> out;

@@ -112,7 +112,7 @@ class Witness {
   Answer AddCheckpoint(std::string_view body);
 
   [[nodiscard]] const std::string& name() const { return name_; }
-  [[nodiscard]] std::string vkey() const;
+  [[nodiscard]] const std::string& vkey() const { return vkey_; }
   [[nodiscard]] std::vector<LogStatus> Logs() const;
   [[nodiscard]] std::map<int, uint64_t> OtherAnswers() const;  // of no known log
 
@@ -131,6 +131,7 @@ class Witness {
   const trail::Ed25519Key key_;
   Store* const store_;
   const Clock* const clock_;
+  std::string vkey_;
   std::map<std::string, std::unique_ptr<Log>, std::less<>> logs_;
   mutable std::mutex mutex_;  // other_
   std::map<int, uint64_t> other_;

@@ -12,7 +12,6 @@
 
 #include "nodetrail/base/fd.h"
 #include "tests/fakes/temp_dir.h"
-#include "witness/cosign.h"
 #include "witness/dir_store.h"
 #include "witness/key.h"
 #include "witness/metrics.h"
@@ -27,6 +26,7 @@ using nodetrail::testing::TempDir;
 constexpr char kName[] = "witness.example.com/w1";
 
 trail::Ed25519Key WitnessKey() { return *trail::Ed25519Key::FromSeed(std::string(32, 'w')); }
+trail::CosignerVerifier WitnessVerifier() { return *trail::CosignerVerifier::Make(kName, WitnessKey().public_key()); }
 
 class MemoryStore final : public Store {
  public:
@@ -68,9 +68,10 @@ class WitnessCore : public ::testing::Test {
     ASSERT_TRUE(note.ok()) << note.status().ToString();
     ASSERT_EQ(note->signatures.size(), 1U);
     EXPECT_EQ(note->signatures[0].name, kName);
-    EXPECT_EQ(note->signatures[0].key_id, CosignerKeyId(kName, WitnessKey().public_key()));
-    EXPECT_TRUE(VerifyCosignature(text, note->signatures[0].signature, WitnessKey().public_key()));
-    EXPECT_FALSE(VerifyCosignature(text + "x\n", note->signatures[0].signature, WitnessKey().public_key()));
+    EXPECT_EQ(note->signatures[0].key_id, WitnessVerifier().key_id);
+    const auto time = trail::VerifyCosignature(text, note->signatures[0], WitnessVerifier());
+    ASSERT_TRUE(time.ok()) << time.status().ToString();
+    EXPECT_EQ(*time, clock_.wall_ns / 1'000'000'000);
   }
   Answer Ask(uint64_t old_size, uint64_t size) { return witness_->AddCheckpoint(log_.Request(old_size, size)); }
 
@@ -334,16 +335,16 @@ TEST_F(WitnessCore, ADamagedRecordStopsItAndSaysHowToGoOn) {
   }
   // The way out: its own cosignature.
   const std::vector<WitnessedLog> logs{{"trail.example.com/default", {log_.Verifier()}}};
-  const trail::PublicKey key = WitnessKey().public_key();
-  EXPECT_FALSE(Restore(log_.Checkpoint(5), logs, kName, key, store.get()).ok());
+  const trail::CosignerVerifier self = WitnessVerifier();
+  EXPECT_FALSE(Restore(log_.Checkpoint(5), logs, self, store.get()).ok());
   std::string forged = log_.ForkAt(1).Checkpoint(5);
-  forged += CosignatureLine(log_.ForkAt(1).Text(5), kName, *trail::Ed25519Key::FromSeed(std::string(32, 'x')), 1);
-  EXPECT_FALSE(Restore(forged, logs, kName, key, store.get()).ok());
-  ASSERT_TRUE(Restore(cosigned, logs, kName, key, store.get()).ok());
+  forged += *trail::CosignCheckpoint(forged, kName, *trail::Ed25519Key::FromSeed(std::string(32, 'x')), 1);
+  EXPECT_FALSE(Restore(forged, logs, self, store.get()).ok());
+  ASSERT_TRUE(Restore(cosigned, logs, self, store.get()).ok());
   EXPECT_EQ(store->Load("trail.example.com/default")->size, 5U);
   // Not back in time.
   EXPECT_EQ(Make(store.get())->AddCheckpoint(log_.Request(5, 9)).status, 200);
-  EXPECT_EQ(Restore(cosigned, logs, kName, key, store.get()).status().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(Restore(cosigned, logs, self, store.get()).status().code(), Code::kFailedPrecondition);
 }
 
 TEST_F(WitnessCore, TheRecordOfAnotherLogIsRefused) {

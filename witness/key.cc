@@ -71,8 +71,8 @@ Result<std::vector<trail::NoteVerifier>> LoadLogKeys(const std::string& vkey_or_
       vkey_or_file.starts_with('/') ? vkey_or_file : (std::filesystem::path(base_dir) / vkey_or_file).string();
   const auto text = ReadFile(path, kMaxKeyFileBytes);
   if (!text.ok()) {
-    return InvalidArgument(fmt::format("neither a verifier key ({}) nor a file ({})", parsed.status().message(),
-                                       text.status().message()));
+    return InvalidArgument(
+        fmt::format("neither a verifier key ({}) nor a file ({})", parsed.status().message(), text.status().message()));
   }
   std::string_view rest = *text;
   while (!rest.empty()) {

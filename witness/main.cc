@@ -23,7 +23,6 @@
 #include "nodetrail/base/version.h"
 #include "nodetrail/config/v1/config.pb.h"
 #include "witness/core.h"
-#include "witness/cosign.h"
 #include "witness/dir_store.h"
 #include "witness/key.h"
 #include "witness/restore.h"
@@ -97,6 +96,13 @@ Result<Settings> LoadSettings(const std::string& path) {
   return out;
 }
 
+int PrintVkey(const std::string& name, const trail::Ed25519Key& key) {
+  const auto verifier = trail::CosignerVerifier::Make(name, key.public_key());
+  if (!verifier.ok()) return Fail(ExitCode::kConfig, verifier.status());
+  std::printf("%s\n", verifier->ToString().c_str());
+  return Exit(ExitCode::kOk);
+}
+
 int RunKeygen(const std::string& name, const std::string& path) {
   if (!trail::ValidNoteName(name)) {
     return Fail(ExitCode::kConfig, InvalidArgument("--name: a name without spaces, control characters and '+'"));
@@ -109,8 +115,7 @@ int RunKeygen(const std::string& name, const std::string& path) {
                                                                  path))
                                      : key.status());
   }
-  std::printf("%s\n", CosignerVkey(name, key->public_key()).c_str());
-  return Exit(ExitCode::kOk);
+  return PrintVkey(name, *key);
 }
 
 int RunVkey(const std::string& config_path) {
@@ -118,8 +123,7 @@ int RunVkey(const std::string& config_path) {
   if (!settings.ok()) return Fail(ExitCode::kConfig, settings.status());
   const auto key = LoadKey(settings->config.key_file());
   if (!key.ok()) return Fail(ExitCode::kKeys, key.status());
-  std::printf("%s\n", CosignerVkey(settings->config.name(), key->public_key()).c_str());
-  return Exit(ExitCode::kOk);
+  return PrintVkey(settings->config.name(), *key);
 }
 
 int RunRestore(const std::string& config_path, const std::string& checkpoint_path) {
@@ -131,7 +135,9 @@ int RunRestore(const std::string& config_path, const std::string& checkpoint_pat
   if (!note.ok()) return Fail(ExitCode::kConfig, note.status());
   auto store = DirStore::Open(settings->config.state_dir());
   if (!store.ok()) return Fail(ExitCode::kStorage, store.status());
-  const auto record = Restore(*note, settings->logs, settings->config.name(), key->public_key(), store->get());
+  const auto self = trail::CosignerVerifier::Make(settings->config.name(), key->public_key());
+  if (!self.ok()) return Fail(ExitCode::kConfig, self.status());
+  const auto record = Restore(*note, settings->logs, *self, store->get());
   if (!record.ok()) return Fail(ExitCode::kStorage, Annotate(record.status(), checkpoint_path));
   std::printf("restored: size %llu, root %s\n", static_cast<unsigned long long>(record->size),
               trail::Base64Encode(trail::View(record->root)).c_str());

@@ -5,25 +5,22 @@
 
 #include <algorithm>
 
-#include "witness/cosign.h"
-
 namespace nodetrail::witness {
 
-Result<Record> Restore(std::string_view note, std::span<const WitnessedLog> logs, const std::string& name,
-                       const trail::PublicKey& key, Store* store) {
+Result<Record> Restore(std::string_view note, std::span<const WitnessedLog> logs, const trail::CosignerVerifier& self,
+                       Store* store) {
   NT_ASSIGN_OR_RETURN(const trail::Note parsed, trail::ParseNote(note));
   NT_ASSIGN_OR_RETURN(const trail::Checkpoint checkpoint, trail::ParseCheckpointBody(parsed.text));
   const auto log =
       std::find_if(logs.begin(), logs.end(), [&](const WitnessedLog& l) { return l.origin == checkpoint.origin; });
   if (log == logs.end()) return NotFound(fmt::format("the log {} is not in the configuration", checkpoint.origin));
   NT_RETURN_IF_ERROR(trail::VerifyNote(note, log->keys).status());
-  const uint32_t id = CosignerKeyId(name, key);
   const bool ours =
       std::any_of(parsed.signatures.begin(), parsed.signatures.end(), [&](const trail::NoteSignature& signature) {
-        return signature.name == name && signature.key_id == id &&
-               VerifyCosignature(parsed.text, signature.signature, key);
+        return signature.name == self.name && signature.key_id == self.key_id &&
+               trail::VerifyCosignature(parsed.text, signature, self).ok();
       });
-  if (!ours) return DataLoss(fmt::format("the checkpoint carries no cosignature of {}", name));
+  if (!ours) return DataLoss(fmt::format("the checkpoint carries no good cosignature of {}", self.name));
   if (const auto known = store->Load(checkpoint.origin); known.ok() && known->size > checkpoint.size) {
     return FailedPrecondition(fmt::format("the record that is there is good and later: size {}, the checkpoint's is {}",
                                           known->size, checkpoint.size));

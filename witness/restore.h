@@ -7,17 +7,17 @@
 #include <string_view>
 
 #include "nodetrail/base/status.h"
-#include "nodetrail/trail/crypto.h"
+#include "nodetrail/trail/note.h"
 #include "witness/core.h"
 
 namespace nodetrail::witness {
 
 // Gives a witness whose record was damaged or lost its memory back: `note` is a
-// checkpoint that its log signed and that this witness (`name`, `key`) cosigned.
+// checkpoint that its log signed and that this witness (`self`) cosigned.
 // Its own cosignature is the only thing it may believe. FailedPrecondition if
 // the record that is there is good and later.
-Result<Record> Restore(std::string_view note, std::span<const WitnessedLog> logs, const std::string& name,
-                       const trail::PublicKey& key, Store* store);
+Result<Record> Restore(std::string_view note, std::span<const WitnessedLog> logs, const trail::CosignerVerifier& self,
+                       Store* store);
 
 }  // namespace nodetrail::witness
 
