@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 #include <vector>
@@ -18,6 +19,22 @@ namespace {
 constexpr size_t kMaxKeyFileBytes = 64 * 1024;
 // At start tiles are published in portions of this size.
 constexpr size_t kTilePortionBytes = 8U << 20;
+
+// A published note: as `key` signed it, and the signature lines of others.
+void SplitNote(const std::string& note, const trail::NoteVerifier& key, std::string* base, std::string* others) {
+  const size_t text = note.rfind("\n\n") + 2;
+  *base = note.substr(0, text);
+  others->clear();
+  const auto signatures = trail::ParseNoteSignatures(std::string_view(note).substr(text));
+  if (!signatures.ok()) return;
+  size_t at = text;
+  for (const trail::NoteSignature& signature : *signatures) {
+    const size_t end = note.find('\n', at) + 1;
+    const bool ours = signature.name == key.name && signature.key_id == key.key_id;
+    (ours ? base : others)->append(note, at, end - at);
+    at = end;
+  }
+}
 
 }  // namespace
 
@@ -72,10 +89,12 @@ Result<std::unique_ptr<Sequencer>> Sequencer::Open(Options options, LogSigner si
                     dir, checkpoint.status().message()));
   }
   out->published_ = *note;
+  SplitNote(*note, out->signer_.verifier, &out->base_, &out->lines_);
   out->signed_size_ = checkpoint->size;
   out->signed_root_ = checkpoint->root;
   out->head_.size = checkpoint->size;
   out->head_.root = checkpoint->root;
+  out->head_.note = *note;
   return out;
 }
 
@@ -98,6 +117,18 @@ Status Sequencer::ReplayDone() const {
       fmt::format("{}: the log has {} leaves, a checkpoint for {} was signed: leaves were removed, or an old "
                   "backup restored; run nodetrail verify",
                   options_.trail_dir, range_.size(), signed_size_));
+}
+
+Status Sequencer::AskWitnesses() {
+  if (options_.cosigner == nullptr) return OkStatus();
+  trail::Checkpoint checkpoint{signer_.origin, signed_size_, signed_root_, {}};
+  if (published_.empty()) {
+    // Nothing is known here. The empty tree is the beginning of every log, so
+    // that its signature says nothing; a witness answers it with where it is.
+    checkpoint = {signer_.origin, 0, trail::EmptyRoot(), {}};
+    NT_ASSIGN_OR_RETURN(base_, trail::SignCheckpoint(checkpoint, signer_.key));
+  }
+  return Cosign(checkpoint, true).conflict;
 }
 
 void Sequencer::StartStepping() { accepted_from_ = range_.size(); }
@@ -171,19 +202,22 @@ Status Sequencer::CatchUpTiles() {
   }));
   NT_RETURN_IF_ERROR(failed);
   if (tiles_.size() == range_.size() && tiles_range_.Root() == range_.Root()) return OkStatus();
-  const std::lock_guard lock(mutex_);
-  refused_ = true;
-  accepted_.clear();
-  return DataLoss("the log reads back otherwise than at start; no checkpoint is signed any more; run nodetrail verify");
+  return Refuse(
+      DataLoss("the log reads back otherwise than at start; no checkpoint is signed any more; run nodetrail verify"));
 }
 
 Status Sequencer::PublishTiles(Status (TilePublisher::*publish)()) {
   const Status status = (tiles_.*publish)();
   if (status.code() != Code::kDataLoss) return status;
+  return Refuse(DataLoss(fmt::format("{}; no checkpoint is signed any more", status.message())));
+}
+
+// For good; returns `why`.
+Status Sequencer::Refuse(Status why) {
   const std::lock_guard lock(mutex_);
   refused_ = true;
   accepted_.clear();
-  return DataLoss(fmt::format("{}; no checkpoint is signed any more", status.message()));
+  return why;
 }
 
 // Reads leaves [range_.size(), size) back and adds them.
@@ -219,13 +253,29 @@ Status Sequencer::Integrate(uint64_t size) {
 Status Sequencer::SignAndPublish() {
   NT_CHECK(range_.size() >= signed_size_);
   NT_RETURN_IF_ERROR(PublishTiles(&TilePublisher::Publish));
-  if (range_.size() == signed_size_ && !published_.empty()) {
+  const bool grown = range_.size() != signed_size_ || published_.empty();
+  if (!grown && (cosigned_ || options_.cosigner == nullptr)) {
     tiles_.Prune();
     Announce();
     return OkStatus();
   }
   const trail::Checkpoint checkpoint{signer_.origin, range_.size(), range_.Root(), {}};
-  NT_ASSIGN_OR_RETURN(std::string note, trail::SignCheckpoint(checkpoint, signer_.key));
+  if (grown) {
+    NT_ASSIGN_OR_RETURN(base_, trail::SignCheckpoint(checkpoint, signer_.key));
+    lines_.clear();
+  }
+  if (options_.cosigner != nullptr) {
+    const Cosigner::Outcome outcome = Cosign(checkpoint, false);
+    if (!outcome.conflict.ok()) {
+      return Refuse(DataLoss(fmt::format("{}. No checkpoint is signed any more", outcome.conflict.message())));
+    }
+    cosigned_ = outcome.complete;
+  }
+  std::string note = base_ + lines_;
+  if (note == published_) {
+    Announce();
+    return OkStatus();
+  }
   NT_RETURN_IF_ERROR(WriteFileAtomically(options_.trail_dir + "/log/checkpoint", note, 0644));
   tiles_.Prune();
   published_ = std::move(note);
@@ -233,7 +283,11 @@ Status Sequencer::SignAndPublish() {
   signed_root_ = checkpoint.root;
   {
     const std::lock_guard lock(mutex_);
-    head_ = Head{checkpoint.size, checkpoint.root, ""};
+    head_.size = checkpoint.size;
+    head_.root = checkpoint.root;
+    head_.problem.clear();
+    head_.note = published_;
+    if (grown && options_.cosigner != nullptr && !cosigned_) ++head_.uncosigned;
   }
   announced_ = false;
   Announce();
@@ -243,6 +297,42 @@ Status Sequencer::SignAndPublish() {
 void Sequencer::Announce() {
   if (std::exchange(announced_, true) || !options_.on_published) return;
   options_.on_published({signer_.origin, signed_size_, signed_root_, {}}, published_);
+}
+
+// Of the checkpoint in base_.
+Cosigner::Outcome Sequencer::Cosign(const trail::Checkpoint& checkpoint, bool ask_all) {
+  Cosigner::Request request;
+  request.checkpoint = checkpoint;
+  request.note = base_;
+  request.lines = lines_;
+  request.leaves = range_.size();
+  request.ask_all = ask_all;
+  request.proof = [&](uint64_t old_size) { return ProofFrom(old_size, checkpoint); };
+  Cosigner::Outcome outcome = options_.cosigner->Cosign(request);
+  lines_ = outcome.lines;
+  return outcome;
+}
+
+// From the tiles on the disk, which are published before. It is checked against
+// the root that was computed from the leaves, so that a wrong tile gives no
+// proof, not a wrong one.
+Result<std::vector<trail::Hash>> Sequencer::ProofFrom(uint64_t old_size, const trail::Checkpoint& checkpoint) {
+  const trail::TileReader read = [&](const trail::TileId& id) -> Result<std::string> {
+    // A partial tile goes once a wider one is there; it is the beginning of that.
+    for (const unsigned width : {id.width, trail::TileWidthAt(id.level, id.index, checkpoint.size),
+                                 static_cast<unsigned>(trail::kTileWidth)}) {
+      if (width < id.width) continue;
+      trail::TileId wider = id;
+      wider.width = width;
+      auto bytes = reader_->Tile(trail::TilePath(wider));
+      if (!bytes.ok() && bytes.status().code() == Code::kNotFound) continue;
+      if (bytes.ok()) bytes->resize(std::min<size_t>(bytes->size(), id.width * sizeof(trail::Hash)));
+      return bytes;
+    }
+    return NotFound(fmt::format("no tile {}", trail::TilePath(id)));
+  };
+  NT_ASSIGN_OR_RETURN(const trail::Hash old_root, trail::TileRoot(old_size, read));
+  return trail::TileConsistencyProof(old_size, old_root, checkpoint.size, checkpoint.root, read);
 }
 
 // Logged when it changes; tried again at the next interval unless refused.

@@ -11,6 +11,10 @@
 // Before a checkpoint it publishes the tiles of that size (TilePublisher), made
 // from the same leaves. A tile on the disk with other bytes is damage of one of
 // the two: nothing is signed any more then.
+//
+// With a Cosigner, a checkpoint waits for its witnesses (at most the Cosigner's
+// time) before it is published, and is published again when one that was
+// missing cosigns it later.
 #ifndef NODETRAIL_COLLECTOR_LOG_SEQUENCER_H_
 #define NODETRAIL_COLLECTOR_LOG_SEQUENCER_H_
 
@@ -25,7 +29,9 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
+#include "collector/log/cosigner.h"
 #include "collector/log/tile_publisher.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/status.h"
@@ -54,11 +60,15 @@ class Sequencer {
     // A checkpoint that is on the disk, as its tiles are: each new one, and the
     // one found at start. On the sequencer's thread; returns at once.
     std::function<void(const trail::Checkpoint& checkpoint, const std::string& note)> on_published = nullptr;
+    Cosigner* cosigner = nullptr;  // outlives it; null: no witnesses
   };
   struct Head {
     uint64_t size = 0;  // of the last signed checkpoint; 0: none
     trail::Hash root{};
     std::string problem;  // why it does not sign; empty if it does
+    std::string note;     // the checkpoint as published
+    // Checkpoints since start that were published while a witness was missing.
+    uint64_t uncosigned = 0;
   };
 
   // Checks log/log.vkey (written if missing; FailedPrecondition if it is
@@ -74,6 +84,11 @@ class Sequencer {
   Status Replay(std::string_view leaf);
   // DataLoss if the log is shorter than the last checkpoint.
   Status ReplayDone() const;
+  // After it, before Start: asks every witness where it is. DataLoss if one
+  // knows more of this log than the trail holds, or another history: it is an
+  // old copy, and must not be signed. Nothing without a Cosigner; a witness that
+  // does not answer is no error. Blocks as the Cosigner does.
+  Status AskWitnesses();
 
   void Start();
   // Instead of Start: no thread; the caller's calls of Step are the sequencer
@@ -99,6 +114,9 @@ class Sequencer {
   Status CatchUpTiles();
   Status Integrate(uint64_t size);
   Status SignAndPublish();
+  Cosigner::Outcome Cosign(const trail::Checkpoint& checkpoint, bool ask_all);
+  Result<std::vector<trail::Hash>> ProofFrom(uint64_t old_size, const trail::Checkpoint& checkpoint);
+  Status Refuse(Status why);
   Status PublishTiles(Status (TilePublisher::*publish)());
   void Announce();
   void SetProblem(const Status& status);
@@ -114,6 +132,11 @@ class Sequencer {
   trail::Hash signed_root_{};
   std::string published_;   // the note on disk
   bool announced_ = false;  // on_published knows it
+  // The newest checkpoint, published or about to be: as the log signed it, and
+  // the cosignatures of it.
+  std::string base_;
+  std::string lines_;
+  bool cosigned_ = false;  // by all witnesses
 
   mutable std::mutex mutex_;
   std::condition_variable cv_;
