@@ -22,6 +22,8 @@
 #include "collector/ingest/committer.h"
 #include "collector/ingest/ingest_service.h"
 #include "collector/query/query_service.h"
+#include "collector/witness/witness_policy.h"
+#include "collector/witness/witness_set.h"
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/base/tls_files.h"
@@ -108,6 +110,10 @@ void CheckConfig(const config::v1::CollectorConfig& config, ConfigReport& report
     report.Add("log_origin", "a name without spaces, control characters and '+', e.g. trail.example.com/default");
   }
   if (!SplitListen(config.listen())) report.Add("listen", "must be host:port, e.g. 127.0.0.1:7443 or [::1]:7443");
+  if (config.has_witness() && !config.witness().policy_file().empty()) {
+    const auto policy = LoadWitnessPolicy(config.witness().policy_file());
+    if (!policy.ok()) report.Add("witness.policy_file", policy.status().message());
+  }
 }
 
 class Collector::Impl {
@@ -162,6 +168,27 @@ class Collector::Impl {
     return OkStatus();
   }
 
+  // Before the sequencer: it asks them.
+  Failure OpenWitnesses() {
+    if (!config_.has_witness()) return {};
+    const std::string& file = config_.witness().policy_file();
+    auto named = LoadWitnessPolicy(file);
+    if (!named.ok()) return {ExitCode::kConfig, Annotate(named.status(), "witness.policy_file")};
+    auto policy = PolicyOfLog(*named, signer_->verifier);
+    if (!policy.ok()) {
+      return {ExitCode::kConfig, Annotate(policy.status(), fmt::format("witness.policy_file: {}", file))};
+    }
+    policy_ = std::make_unique<trail::LogPolicy>(*std::move(policy));
+    auto poster = MakeCurlPoster(config_.witness().ca_file());
+    if (!poster.ok()) return {ExitCode::kInternal, poster.status()};
+    auto witnesses =
+        WitnessSet::Open({config_.trail_dir() + "/log/witnesses", milliseconds(config_.witness().timeout_ms()), clock_},
+                         PeersOf(*policy_), *std::move(poster));
+    if (!witnesses.ok()) return {ExitCode::kStorage, witnesses.status()};
+    witnesses_ = std::move(*witnesses);
+    return {};
+  }
+
   // One pass over the log gives chains and root; then nothing is taken on
   // trust of memory that was not checked against what was signed.
   Failure OpenTrail() {
@@ -176,7 +203,12 @@ class Collector::Impl {
     auto committer = Committer::Open(
         options, *identity_cas_,
         [&]() -> Status {
-          auto sequencer = Sequencer::Open({dir, milliseconds(config_.checkpoint_interval_ms())}, std::move(*signer_));
+          if (Failure f = OpenWitnesses(); !f.status.ok()) {
+            failure.code = f.code;
+            return f.status;
+          }
+          auto sequencer = Sequencer::Open({dir, milliseconds(config_.checkpoint_interval_ms()), witnesses_.get()},
+                                           std::move(*signer_));
           if (!sequencer.ok()) {
             failure.code =
                 sequencer.status().code() == Code::kFailedPrecondition ? ExitCode::kKeys : ExitCode::kStorage;
@@ -193,6 +225,7 @@ class Collector::Impl {
     }
     committer_ = std::move(*committer);
     if (Status s = sequencer_->ReplayDone(); !s.ok()) return {ExitCode::kStorage, s};
+    if (Status s = sequencer_->AskWitnesses(); !s.ok()) return {ExitCode::kStorage, s};
     Indexer::Options index;
     index.trail_dir = dir;
     index.partition_hours = config_.index().partition_hours();
@@ -247,6 +280,35 @@ class Collector::Impl {
     return OkStatus();
   }
 
+  // What the published checkpoint is worth under the policy; null: there is no
+  // policy. Any thread.
+  std::optional<trail::PolicyVerdict> Verdict(const Sequencer::Head& at) const {
+    if (!policy_ || at.note.empty()) return std::nullopt;
+    auto verdict = policy_->Examine(at.note);
+    if (!verdict.ok()) return std::nullopt;
+    return *std::move(verdict);
+  }
+
+  void FillWitnesses(const Sequencer::Head& at, query::v1::StatusResponse* response) const {
+    if (!witnesses_) return;
+    response->set_uncosigned_checkpoints(at.uncosigned);
+    if (const auto verdict = Verdict(at)) {
+      response->set_quorum(verdict->quorum);
+      response->set_quorum_shortfall(verdict->shortfall);
+    }
+    for (const WitnessStatus& witness : witnesses_->GetStatus()) {
+      auto* out = response->add_witnesses();
+      out->set_name(witness.name);
+      out->set_url(witness.url);
+      out->set_size(witness.size);
+      out->set_cosigned_wall_s(witness.cosigned_wall_s);
+      out->set_current(witness.current);
+      out->set_failures(witness.failures);
+      out->set_rollbacks(witness.rollbacks);
+      out->set_problem(witness.problem);
+    }
+  }
+
   // What only we know of a StatusResponse. Any thread.
   void FillStatus(query::v1::StatusResponse* response) const {
     const IngestTotals totals = ingest_->Totals();
@@ -256,6 +318,8 @@ class Collector::Impl {
     response->set_root(trail::Bytes(at.root));
     response->set_quarantined(totals.quarantined);
     response->set_disk_free_bytes(committer_->disk().FreeBytes().value_or(uint64_t{0}));
+    response->set_checkpoint_problem(at.problem);
+    FillWitnesses(at, response);
     for (const IngestAgent& agent : ingest_->Agents()) {
       query::v1::AgentStatus* status = nullptr;
       for (query::v1::AgentStatus& known : *response->mutable_agents()) {
@@ -280,6 +344,8 @@ class Collector::Impl {
   const Clock* const clock_;
   std::unique_ptr<trail::CaSet> identity_cas_;
   std::unique_ptr<LogSigner> signer_;
+  std::unique_ptr<trail::LogPolicy> policy_;  // null: no witnesses
+  std::unique_ptr<WitnessSet> witnesses_;
   std::unique_ptr<Sequencer> sequencer_;
   std::unique_ptr<Indexer> indexer_;
   std::unique_ptr<Committer> committer_;
@@ -316,6 +382,9 @@ std::string Collector::StatusLine() const {
   std::string line = fmt::format("{} leaves, {} under the checkpoint, {} agents connected, {} rejected",
                                  totals.log_size, at.size, totals.streams, totals.rejected);
   if (!at.problem.empty()) line += "; " + at.problem;
+  if (const auto verdict = impl_->Verdict(at); verdict && !verdict->quorum) {
+    line += "; witnesses: " + verdict->shortfall;
+  }
   return line;
 }
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 nt_library(nt_collector SRCS collector.cc
-  DEPS nt_base nt_config nt_tls nt_trail nt_log nt_store nt_ingest nt_index nt_query gRPC::grpc++ fmt::fmt)
+  DEPS nt_base nt_config nt_tls nt_trail nt_log nt_collector_witness nt_store nt_ingest nt_index nt_query gRPC::grpc++ fmt::fmt)
 nt_program(nodetrail-collector SRCS main.cc DEPS nt_collector CLI11::CLI11)
 
 nt_test(nt_collector_test
   SRCS collector_test.cc main_test.cc ingest/ingest_test.cc store/quarantine_test.cc ../agent/ship/shipper_test.cc
   DEPS nt_collector nt_ship nt_spool nt_seal nt_trail)
+nt_test(nt_witnessed_test SRCS witness/witnessed_test.cc
+  DEPS nt_collector nt_ship nt_spool nt_seal nt_trail nt_witness nt_proto_grpc)
 if(NODETRAIL_TESTS)
+  add_dependencies(nt_witnessed_test nodetrail-witness)
   add_dependencies(nt_collector_test nodetrail-collector)
 endif()

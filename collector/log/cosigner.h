@@ -21,10 +21,9 @@ class Cosigner {
  public:
   struct Request {
     trail::Checkpoint checkpoint;
-    std::string note;      // it, signed by the log, without cosignatures
-    std::string lines;     // cosignatures of it that are here already
-    uint64_t leaves = 0;   // that the log has; at least checkpoint.size
-    bool ask_all = false;  // also those whose cosignature is here: they say where they are
+    std::string note;     // it, signed by the log, without cosignatures
+    std::string lines;    // cosignatures of it that are here already
+    uint64_t leaves = 0;  // that the log has; at least checkpoint.size
     // PROOF(old_size, checkpoint.size), checked against both roots.
     std::function<Result<std::vector<trail::Hash>>(uint64_t old_size)> proof;
   };
@@ -38,7 +37,9 @@ class Cosigner {
     bool complete = false;  // nobody is missing
   };
   virtual ~Cosigner() = default;
-  // Blocks for at most the time that the implementation was given.
+  // Blocks for at most the time that the implementation was given. Whoever was
+  // not heard since start is asked even if his cosignature is here already: he
+  // says where he is.
   virtual Outcome Cosign(const Request& request) = 0;
 };
 

@@ -128,7 +128,7 @@ Status Sequencer::AskWitnesses() {
     checkpoint = {signer_.origin, 0, trail::EmptyRoot(), {}};
     NT_ASSIGN_OR_RETURN(base_, trail::SignCheckpoint(checkpoint, signer_.key));
   }
-  return Cosign(checkpoint, true).conflict;
+  return Cosign(checkpoint).conflict;
 }
 
 void Sequencer::StartStepping() { accepted_from_ = range_.size(); }
@@ -265,7 +265,7 @@ Status Sequencer::SignAndPublish() {
     lines_.clear();
   }
   if (options_.cosigner != nullptr) {
-    const Cosigner::Outcome outcome = Cosign(checkpoint, false);
+    const Cosigner::Outcome outcome = Cosign(checkpoint);
     if (!outcome.conflict.ok()) {
       return Refuse(DataLoss(fmt::format("{}. No checkpoint is signed any more", outcome.conflict.message())));
     }
@@ -300,13 +300,12 @@ void Sequencer::Announce() {
 }
 
 // Of the checkpoint in base_.
-Cosigner::Outcome Sequencer::Cosign(const trail::Checkpoint& checkpoint, bool ask_all) {
+Cosigner::Outcome Sequencer::Cosign(const trail::Checkpoint& checkpoint) {
   Cosigner::Request request;
   request.checkpoint = checkpoint;
   request.note = base_;
   request.lines = lines_;
   request.leaves = range_.size();
-  request.ask_all = ask_all;
   request.proof = [&](uint64_t old_size) { return ProofFrom(old_size, checkpoint); };
   Cosigner::Outcome outcome = options_.cosigner->Cosign(request);
   lines_ = outcome.lines;

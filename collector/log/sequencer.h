@@ -114,7 +114,7 @@ class Sequencer {
   Status CatchUpTiles();
   Status Integrate(uint64_t size);
   Status SignAndPublish();
-  Cosigner::Outcome Cosign(const trail::Checkpoint& checkpoint, bool ask_all);
+  Cosigner::Outcome Cosign(const trail::Checkpoint& checkpoint);
   Result<std::vector<trail::Hash>> ProofFrom(uint64_t old_size, const trail::Checkpoint& checkpoint);
   Status Refuse(Status why);
   Status PublishTiles(Status (TilePublisher::*publish)());

@@ -80,7 +80,7 @@ Cosigner::Outcome WitnessSet::Cosign(const Request& request) {
     Peer& peer = peers_[i];
     peer.open = false;
     peer.tries = 0;
-    if (!request.ask_all && (!peer.line.empty() || now < peer.next_try_boot_ns)) continue;
+    if ((!peer.line.empty() && peer.heard) || now < peer.next_try_boot_ns) continue;
     const auto known = book_.find(peer.vkey);
     // Where it should be. If it is elsewhere it says so.
     Ask(i, known == book_.end() ? 0 : std::min(known->second.size, request.checkpoint.size), request);
@@ -111,7 +111,7 @@ Cosigner::Outcome WitnessSet::Cosign(const Request& request) {
   for (size_t i = 0; i < peers_.size(); ++i) {
     out.lines += peers_[i].line;
     status_[i].current = !peers_[i].line.empty();
-    out.complete = out.complete && status_[i].current;
+    out.complete = out.complete && status_[i].current && peers_[i].heard;
   }
   return out;
 }
@@ -151,6 +151,7 @@ Status WitnessSet::Take(size_t i, const HttpReply& reply, const Request& request
       }
       peer.line = cosignature->line;
       peer.failures_in_row = 0;
+      peer.heard = true;
       peer.behind = false;
       peer.next_try_boot_ns = 0;
       WitnessEntry& entry = book_[peer.vkey];

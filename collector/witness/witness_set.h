@@ -68,6 +68,7 @@ class WitnessSet final : public Cosigner {
     std::string line;  // its cosignature of text_; empty: none
     uint64_t failures_in_row = 0;
     uint64_t next_try_boot_ns = 0;
+    bool heard = false;            // it said where it is, since start
     bool rolled_back_now = false;  // since start; stays in its problem
     bool behind = false;           // counted as rolled back, and did not cosign since
     // Of the call under way.
