@@ -144,6 +144,7 @@ fuzzed_sources() { # NAME: the files whose coverage counts
     redact) find agent/redact -name '*.cc' ! -name 'corpus.cc' ! -name '*_test.cc' ! -name '*_fuzzer.cc' ;;
     spool) printf '%s\n' agent/spool/record_format.cc agent/spool/segment_scanner.cc ;;
     tile) printf '%s\n' trail/tile.cc ;;
+    witness_request) printf '%s\n' witness/core.cc witness/http.cc ;;
     *) find . -path ./build -prune -o -name "${1}.cc" -print ;;
   esac
 }
