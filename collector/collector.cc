@@ -207,8 +207,11 @@ class Collector::Impl {
             failure.code = f.code;
             return f.status;
           }
-          auto sequencer = Sequencer::Open({dir, milliseconds(config_.checkpoint_interval_ms()), witnesses_.get()},
-                                           std::move(*signer_));
+          Sequencer::Options sequencing;
+          sequencing.trail_dir = dir;
+          sequencing.interval = milliseconds(config_.checkpoint_interval_ms());
+          sequencing.cosigner = witnesses_.get();
+          auto sequencer = Sequencer::Open(std::move(sequencing), std::move(*signer_));
           if (!sequencer.ok()) {
             failure.code =
                 sequencer.status().code() == Code::kFailedPrecondition ? ExitCode::kKeys : ExitCode::kStorage;
