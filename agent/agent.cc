@@ -150,6 +150,9 @@ Status Agent::Impl::OpenSealer() {
   options.agent_id = config_.agent_id();
   options.identity_cert_file = config_.identity().cert_file();
   options.identity_key_file = config_.identity().key_file();
+  options.identity_key_uri = config_.identity().key_uri();
+  options.ratchet_alg = config_.identity().ratchet_algorithm() == "ecdsa-p256" ? trail::v1::SIG_ALG_ECDSA_P256_SHA256
+                                                                               : trail::v1::SIG_ALG_ED25519;
   options.boot_id = boot_id_;
   options.config_sha256 = options_.config_sha256;
   NT_ASSIGN_OR_RETURN(options.program_sha256, ProgramHash());

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "nodetrail/base/status.h"
+#include "nodetrail/trail/crypto.h"
 
 namespace nodetrail::trail {
 
@@ -33,6 +34,9 @@ std::string OpenSslError(std::string_view what);
 
 // A read-only BIO over `bytes`, which must outlive it.
 Result<BioPtr> MemoryBio(std::string_view bytes);
+
+// InvalidArgument if the key is not P-256.
+Result<EcdsaKey> WrapEcdsaKey(EvpKey key);
 
 // First private key of the PEM text, unencrypted.
 Result<EvpKey> ParsePrivatePem(std::string_view pem);

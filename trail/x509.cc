@@ -76,14 +76,19 @@ EcdsaKey EcdsaKey::Generate() {
   return EcdsaKey(std::move(rep));
 }
 
-Result<EcdsaKey> EcdsaKey::FromPem(std::string_view pem) {
-  auto rep = std::make_unique<Rep>();
-  NT_ASSIGN_OR_RETURN(rep->key, ParsePrivatePem(pem));
-  if (!IsP256(rep->key.get())) {
+Result<EcdsaKey> WrapEcdsaKey(EvpKey key) {
+  if (!IsP256(key.get())) {
     return InvalidArgument(
         "not a P-256 key (make one with: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256)");
   }
+  auto rep = std::make_unique<EcdsaKey::Rep>();
+  rep->key = std::move(key);
   return EcdsaKey(std::move(rep));
+}
+
+Result<EcdsaKey> EcdsaKey::FromPem(std::string_view pem) {
+  NT_ASSIGN_OR_RETURN(EvpKey key, ParsePrivatePem(pem));
+  return WrapEcdsaKey(std::move(key));
 }
 
 Result<std::string> EcdsaKey::Sign(std::string_view message) const {

@@ -11,6 +11,8 @@
 #include <string>
 #include <string_view>
 
+#include "nodetrail/trail/pkcs11_key.h"
+
 namespace nodetrail::agent {
 namespace {
 
@@ -61,6 +63,17 @@ void CheckConfig(const config::v1::AgentConfig& config, ConfigReport& report) {
   }
   if (capture.scope().mode() == "host" && capture.scope().root_pid() != 0) {
     report.Add("capture.scope.root_pid", "is for mode process_tree; leave it out");
+  }
+
+  const auto& identity = config.identity();
+  if (identity.key_file().empty() == identity.key_uri().empty()) {
+    report.Add("identity.key_file", identity.key_uri().empty()
+                                        ? "is missing; give the identity's key, here or as key_uri"
+                                        : "and key_uri are both there; leave one out");
+  }
+  if (!identity.key_uri().empty()) {
+    const auto uri = trail::ParsePkcs11Uri(identity.key_uri());
+    if (!uri.ok()) report.Add("identity.key_uri", std::string(uri.status().message()));
   }
 
   if (config.batch().critical_max_age_ms() > config.batch().max_age_ms()) {

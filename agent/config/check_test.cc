@@ -16,8 +16,10 @@ using testing::HasSubstr;
 Status Load(const std::string& extra, const std::string& id = "web-1") {
   const std::string file = testing::TempDir() + "/nt-config-check-file";
   std::ofstream(file) << "x";
-  const std::string text = "agent_id: " + id + "\nidentity: {cert_file: " + file + ", key_file: " + file +
-                           "}\nship: {endpoint: 'localhost:7443', tls: {ca_file: " + file + ", cert_file: " + file +
+  const std::string identity =
+      extra.starts_with("identity:") ? "" : "identity: {cert_file: " + file + ", key_file: " + file + "}\n";
+  const std::string text = "agent_id: " + id + "\n" + identity +
+                           "ship: {endpoint: 'localhost:7443', tls: {ca_file: " + file + ", cert_file: " + file +
                            ", key_file: " + file + "}}\n" + extra;
   return LoadConfigText<config::v1::AgentConfig>(text, "agent.yaml", "/", CheckConfig).status();
 }
@@ -41,6 +43,13 @@ TEST(CheckConfig, NamesEachThingThatIsWrong) {
            Case{"batch: {max_age_ms: 10}", "batch.critical_max_age_ms", "more than max_age_ms"},
            Case{"spool: {segment_bytes: 1073741824, max_bytes: 1073741824}", "spool.max_bytes",
                 "fewer than two segments"},
+           Case{"identity: {cert_file: /etc/hostname}", "identity.key_file", "is missing"},
+           Case{"identity: {cert_file: /etc/hostname, key_file: /etc/hostname, key_uri: 'pkcs11:x'}",
+                "identity.key_file", "leave one out"},
+           Case{"identity: {cert_file: /etc/hostname, key_uri: 'pkcs11:object=a?module-path=/m.so&pin-value=1234'}",
+                "identity.key_uri", "holds the PIN itself"},
+           Case{"identity: {cert_file: /etc/hostname, key_uri: 'file:/x'}", "identity.key_uri", "pkcs11:"},
+           Case{"identity: {ratchet_algorithm: rsa}", "identity.ratchet_algorithm", "ecdsa-p256"},
            Case{"redact: {rules: [{id: a, pattern: '('}]}", "redact.rules[0].pattern", "does not compile"},
            Case{"redact: {rules: [{id: a, pattern: 'x*'}]}", "redact.rules[0].pattern", "empty text"},
            Case{"redact: {rules: [{id: a, pattern: x}, {id: a, pattern: y}]}", "redact.rules[1].id", "twice"},

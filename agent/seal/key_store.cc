@@ -9,7 +9,6 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
 
 namespace nodetrail::agent {
 namespace {
@@ -22,11 +21,13 @@ constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 struct KeyStore::Page {
   struct Slot {
-    uint64_t filled;  // 1: the rest is whole; written last, cleared first
+    // The algorithm (1 Ed25519, 2 P-256) if the rest is whole; written last,
+    // cleared first. 0: empty.
+    uint64_t filled;
     uint64_t epoch;
     uint64_t seq;
-    uint8_t seed[32];
-    uint8_t key[32];
+    uint8_t secret[32];
+    uint8_t unused[32];
   };
   std::array<char, 8> magic;
   Slot slots[2];
@@ -80,24 +81,26 @@ KeyStore::~KeyStore() {
   if (page_ != nullptr) ::munmap(page_, kPageBytes);
 }
 
-std::optional<trail::Ed25519Key> KeyStore::Find(Position position, const trail::PublicKey& key) const {
+std::optional<trail::RatchetKey> KeyStore::Find(Position position, std::string_view key) const {
   const Page::Slot& slot = page_->slots[position.seq % 2];
-  if (slot.filled != 1 || slot.epoch != position.epoch || slot.seq != position.seq) return std::nullopt;
-  auto found = trail::Ed25519Key::FromSeed({reinterpret_cast<const char*>(slot.seed), sizeof(slot.seed)});
+  if (slot.epoch != position.epoch || slot.seq != position.seq) return std::nullopt;
+  const auto alg = slot.filled == 1   ? trail::v1::SIG_ALG_ED25519
+                   : slot.filled == 2 ? trail::v1::SIG_ALG_ECDSA_P256_SHA256
+                                      : trail::v1::SIG_ALG_UNSPECIFIED;
+  auto found = trail::RatchetKey::FromSecret(alg, {reinterpret_cast<const char*>(slot.secret), sizeof(slot.secret)});
   if (!found.ok() || found->public_key() != key) return std::nullopt;
   return std::move(*found);
 }
 
-void KeyStore::Put(Position position, const trail::Ed25519Key& key) {
+void KeyStore::Put(Position position, const trail::RatchetKey& key) {
   Page::Slot& slot = page_->slots[position.seq % 2];
   slot.filled = 0;
   std::atomic_signal_fence(std::memory_order_seq_cst);  // order against a SIGKILL, not against another thread
   slot.epoch = position.epoch;
   slot.seq = position.seq;
-  key.CopySeed(std::span<uint8_t, 32>(slot.seed));
-  std::memcpy(slot.key, key.public_key().data(), sizeof(slot.key));
+  key.CopySecret(std::span<uint8_t, 32>(slot.secret));
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  slot.filled = 1;
+  slot.filled = key.alg() == trail::v1::SIG_ALG_ED25519 ? 1 : 2;
 }
 
 void KeyStore::Erase(Position position) { trail::SecureErase(&page_->slots[position.seq % 2], sizeof(Page::Slot)); }

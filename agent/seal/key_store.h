@@ -9,10 +9,11 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/status.h"
-#include "nodetrail/trail/crypto.h"
+#include "nodetrail/trail/ratchet_key.h"
 
 namespace nodetrail::agent {
 
@@ -36,10 +37,10 @@ class KeyStore {
   KeyStore& operator=(const KeyStore&) = delete;
 
   // The key for `position` whose public half is `key`, if a slot holds it.
-  [[nodiscard]] std::optional<trail::Ed25519Key> Find(Position position, const trail::PublicKey& key) const;
+  [[nodiscard]] std::optional<trail::RatchetKey> Find(Position position, std::string_view key) const;
 
   // Puts the key in the slot of its parity, erasing what was there.
-  void Put(Position position, const trail::Ed25519Key& key);
+  void Put(Position position, const trail::RatchetKey& key);
   // Erases the slot of that position.
   void Erase(Position position);
   void EraseAll();

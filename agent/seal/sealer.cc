@@ -2,13 +2,12 @@
 #include "agent/seal/sealer.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <optional>
 #include <vector>
 
+#include "agent/seal/identity.h"
 #include "agent/seal/key_store.h"
 #include "nodetrail/base/guard.h"
 #include "nodetrail/trail/body.h"
@@ -16,19 +15,7 @@
 namespace nodetrail::agent {
 namespace {
 
-constexpr size_t kMaxPemBytes = 256 * 1024;
 constexpr uint64_t kNsPerSecond = 1'000'000'000;
-
-// A private key that others may read is no secret: refuse it.
-Status CheckKeyFileMode(const std::string& path) {
-  struct stat st {};
-  if (::stat(path.c_str(), &st) != 0) return ErrnoStatus(errno, fmt::format("identity key {}", path));
-  if ((st.st_mode & 077U) != 0) {
-    return InvalidArgument(fmt::format("identity key {}: mode {:04o} lets others read it (chmod 600 {})", path,
-                                       st.st_mode & 07777U, path));
-  }
-  return OkStatus();
-}
 
 Result<std::string> ReadBootId() {
   NT_ASSIGN_OR_RETURN(std::string id, ReadFile("/proc/sys/kernel/random/boot_id", 128));
@@ -51,8 +38,8 @@ void AddLosses(const trail::v1::LossCounters& base, trail::v1::LossCounters* los
 struct Sealer::Impl {
   SealerOptions options;
   std::unique_ptr<KeyStore> keys;
-  std::optional<trail::Ed25519Key> key;   // signs the next batch
-  std::optional<trail::Ed25519Key> next;  // of the batch being sealed
+  std::optional<trail::RatchetKey> key;   // signs the next batch
+  std::optional<trail::RatchetKey> next;  // of the batch being sealed
   trail::ChainHead head;                  // last committed batch of this epoch
   trail::ChainHead previous;              // last batch of the epoch before
   trail::v1::EpochOpen opening;
@@ -71,10 +58,9 @@ struct Sealer::Impl {
     auto adopted = KeyStore::Adopt(std::move(options.inherited_key));
     if (!adopted.ok()) return false;
     keys = std::move(*adopted);
-    const auto promised = trail::FixedBytes<32>(last.next_key);
-    if (options.force_new_epoch || !last.known || last.clean || !promised || last.boot_id != options.boot_id)
-      return false;
-    key = keys->Find({last.epoch, last.seq + 1}, *promised);
+    if (options.force_new_epoch || !last.known || last.clean || last.boot_id != options.boot_id) return false;
+    if (last.next_key.size() != trail::RatchetKeyBytes(options.ratchet_alg)) return false;
+    key = keys->Find({last.epoch, last.seq + 1}, last.next_key);
     if (!key) return false;
     // The key of the durable batch may still be there, if the crash came before its erasure.
     keys->Erase({last.epoch, last.seq});
@@ -98,42 +84,26 @@ struct Sealer::Impl {
       NT_ASSIGN_OR_RETURN(keys, KeyStore::Create());
     }
     keys->EraseAll();
-    key = trail::Ed25519Key::Generate();
+    key = trail::RatchetKey::Generate(options.ratchet_alg);
     keys->Put({epoch, 0}, *key);
     return SignOpening();
   }
 
   // The identity key is read, used once and dropped.
   Status SignOpening() {
-    NT_RETURN_IF_ERROR(CheckKeyFileMode(options.identity_key_file));
-    NT_ASSIGN_OR_RETURN(std::string key_pem, ReadFile(options.identity_key_file, kMaxPemBytes));
-    auto identity_key = trail::EcdsaKey::FromPem(key_pem);
-    trail::SecureErase(key_pem.data(), key_pem.size());
-    if (!identity_key.ok())
-      return Annotate(identity_key.status(), fmt::format("identity key {}", options.identity_key_file));
-    const std::string cert_what = fmt::format("identity certificate {}", options.identity_cert_file);
-    NT_ASSIGN_OR_RETURN(const std::string cert_pem, ReadFile(options.identity_cert_file, kMaxPemBytes));
-    const auto chain = trail::Certificate::AllFromPem(cert_pem);
-    if (!chain.ok()) return Annotate(chain.status(), cert_what);
-    const trail::Certificate& identity = chain->front();
-    if (identity.PublicDer() != identity_key->PublicDer()) {
-      return InvalidArgument(fmt::format("{}: does not belong to key {}", cert_what, options.identity_key_file));
-    }
-    const std::vector<std::string> uris = identity.UriSans();
-    if (uris.size() != 1)
-      return InvalidArgument(fmt::format("{}: {} URIs, exactly one expected", cert_what, uris.size()));
-    const auto id = trail::ParseSpiffeId(uris[0]);
-    if (!id.ok()) return Annotate(id.status(), cert_what);
-    if (id->role != 'a' || id->tenant != options.tenant || id->name != options.agent_id) {
-      return InvalidArgument(fmt::format("{}: of tenant {} agent {}, configured are {} and {}", cert_what, id->tenant,
-                                         id->name, options.tenant, options.agent_id));
-    }
+    IdentityOptions from;
+    from.cert_file = options.identity_cert_file;
+    from.key_file = options.identity_key_file;
+    from.key_uri = options.identity_key_uri;
+    from.tenant = options.tenant;
+    from.agent_id = options.agent_id;
+    NT_ASSIGN_OR_RETURN(const Identity identity, Identity::Load(from));
 
     trail::v1::EpochStatement statement;
     statement.set_tenant(options.tenant);
     statement.set_agent_id(options.agent_id);
     statement.set_epoch(epoch);
-    statement.set_first_key(trail::Bytes(key->public_key()));
+    statement.set_first_key(key->public_key());
     statement.set_boot_id(options.boot_id);
     if (previous.known) {
       statement.set_prev_known(true);
@@ -143,11 +113,11 @@ struct Sealer::Impl {
       statement.set_prev_clean(previous.clean);
     }
     opening.Clear();
-    opening.set_identity_cert(identity.Der());
+    opening.set_identity_cert(identity.certificate().Der());
     opening.set_statement(statement.SerializeAsString());
     NT_ASSIGN_OR_RETURN(*opening.mutable_signature(),
-                        identity_key->Sign(trail::Pae(trail::kEpochPayloadType, opening.statement())));
-    for (size_t i = 1; i < chain->size(); ++i) opening.add_intermediates((*chain)[i].Der());
+                        identity.key().Sign(trail::Pae(trail::kEpochPayloadType, opening.statement())));
+    for (const trail::Certificate& between : identity.intermediates()) opening.add_intermediates(between.Der());
     return OkStatus();
   }
 
@@ -155,7 +125,7 @@ struct Sealer::Impl {
     trail::v1::BatchHeader h;
     h.set_format_version(1);
     h.set_type(head.known ? content.type : trail::v1::BATCH_TYPE_EPOCH_OPEN);
-    h.set_sig_alg(trail::v1::SIG_ALG_ED25519);
+    h.set_sig_alg(key->alg());
     h.set_assurance(trail::v1::ASSURANCE_SOFTWARE);
     h.set_tenant(options.tenant);
     h.set_agent_id(options.agent_id);
@@ -164,8 +134,8 @@ struct Sealer::Impl {
     h.set_seq(seq());
     const trail::ChainHead& before = head.known ? head : previous;
     h.set_prev_hash(trail::Bytes(before.known ? before.batch_hash : trail::Hash{}));
-    h.set_signer_key(trail::Bytes(key->public_key()));
-    if (next) h.set_next_key(trail::Bytes(next->public_key()));
+    h.set_signer_key(key->public_key());
+    if (next) h.set_next_key(next->public_key());
     h.set_first_event_seq(content.first_event_seq);
     h.set_last_event_seq(content.last_event_seq);
     h.set_event_count(content.event_count);
@@ -214,7 +184,7 @@ Result<trail::SealedBatch> Sealer::Seal(const BatchContent& content) {
   if (last && !s.head.known) return FailedPrecondition("seal: an epoch can't be closed by the batch that opens it");
 
   trail::SealedBatch out;
-  if (!last) s.next = trail::Ed25519Key::Generate();
+  if (!last) s.next = trail::RatchetKey::Generate(s.key->alg());
   out.header = s.Header(content);
   if (content.raw_body.empty()) {
     out.header.set_body_codec(trail::v1::BODY_CODEC_NONE);

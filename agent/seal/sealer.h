@@ -32,7 +32,11 @@ struct SealerOptions {
   std::string agent_id;
   std::string identity_cert_file;  // PEM: certificate, then its intermediates
   std::string identity_key_file;   // PEM, P-256; not readable by group or others
-  std::string boot_id;             // empty: read from /proc
+  std::string identity_key_uri;    // instead: pkcs11:…
+  // Of the keys that sign batches. Another one than the inherited key has
+  // begins a new epoch.
+  trail::v1::SigAlg ratchet_alg = trail::v1::SIG_ALG_ED25519;
+  std::string boot_id;  // empty: read from /proc
   trail::Hash config_sha256{};
   trail::Hash program_sha256{};
   trail::ChainHead spool_head;  // as the spool recovered it

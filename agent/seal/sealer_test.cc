@@ -106,6 +106,37 @@ TEST_F(SealerTest, WhatItSealsVerifies) {
   EXPECT_FALSE(sealer->Seal(Content(*sealer)).ok());
 }
 
+// The other algorithm: the same chain rules, over a restart too.
+TEST_F(SealerTest, AP256RatchetVerifiesAndGoesOnAfterACrash) {
+  SealerOptions options = Options();
+  options.ratchet_alg = trail::v1::SIG_ALG_ECDSA_P256_SHA256;
+  auto sealer = Open(std::move(options));
+  trail::SealedBatch last;
+  for (int i = 0; i < 5; ++i) {
+    last = SealAndCommit(sealer.get());
+    EXPECT_EQ(last.header.sig_alg(), trail::v1::SIG_ALG_ECDSA_P256_SHA256);
+    EXPECT_EQ(last.header.next_key().size(), 33U);
+    ExpectAccepted(last);
+  }
+  const auto reopen = [&](trail::v1::SigAlg alg, UniqueFd fd) {
+    SealerOptions again = Options();
+    again.ratchet_alg = alg;
+    again.spool_head = trail::HeadOf(last.header, last.batch_hash);
+    again.inherited_key = std::move(fd);
+    return Open(std::move(again));
+  };
+  const auto keep = [&] { return UniqueFd(::fcntl(sealer->KeyFd(), F_DUPFD_CLOEXEC, 3)); };
+  sealer = reopen(trail::v1::SIG_ALG_ECDSA_P256_SHA256, keep());
+  EXPECT_TRUE(sealer->continued());
+  last = SealAndCommit(sealer.get());
+  ExpectAccepted(last);
+  sealer = reopen(trail::v1::SIG_ALG_ED25519, keep());
+  EXPECT_FALSE(sealer->continued()) << "another algorithm is another epoch";
+  last = SealAndCommit(sealer.get());
+  EXPECT_EQ(last.header.sig_alg(), trail::v1::SIG_ALG_ED25519);
+  ExpectAccepted(last);
+}
+
 TEST_F(SealerTest, ANewEpochNamesTheLastBatchOfTheOneBefore) {
   auto sealer = Open(Options());
   trail::SealedBatch last = SealAndCommit(sealer.get());

@@ -102,7 +102,8 @@ class Ed25519Key {
 // a key of small order (libsodium's strict rules).
 bool Ed25519Verify(const PublicKey& key, std::string_view message, std::string_view signature);
 
-// An ECDSA P-256 signing key: an agent's identity.
+// An ECDSA P-256 signing key: an agent's identity. It may live in a token
+// (pkcs11_key.h): then only signatures come out of it.
 class EcdsaKey {
  public:
   static EcdsaKey Generate();
@@ -118,9 +119,11 @@ class EcdsaKey {
   // The public half as DER SubjectPublicKeyInfo.
   [[nodiscard]] std::string PublicDer() const;
 
- private:
   struct Rep;
+  // For those that have an OpenSSL key; see trail/openssl_util.h.
   explicit EcdsaKey(std::unique_ptr<Rep> rep);
+
+ private:
   std::unique_ptr<Rep> rep_;
 };
 
