@@ -20,6 +20,7 @@
 
 #include "agent/attribute/proc_reader.h"
 #include "agent/capture/capture.h"
+#include "agent/continuity.h"
 #include "agent/enrich/host.h"
 #include "agent/enrich/nss_name_resolver.h"
 #include "agent/health/status_document.h"
@@ -42,7 +43,6 @@ constexpr char kRatchetFdName[] = "nodetrail-ratchet";
 constexpr size_t kMaxProgramBytes = 512U << 20;
 // SIGTERM to exit is promised within 10 s: so long may the last batch wait for
 // room in the spool, and so long may shipping go on after that. The kernel
-// needs up to 4 s more to let go of the probes. The kernel
 // needs up to 4 s more to let go of the probes.
 constexpr milliseconds kStopDrain{3000};
 constexpr milliseconds kStopShip{2500};
@@ -62,23 +62,6 @@ Result<std::string> BootId() {
   return id;
 }
 
-// The interval in which nobody observed this node: from the last durable batch
-// of the run before to now.
-std::optional<event::v1::AgentEvent> GapSince(const trail::ChainHead& last, const Clock& clock) {
-  if (!last.known) return std::nullopt;
-  event::v1::AgentEvent gap;
-  gap.set_clean(last.clean);
-  gap.set_reason(last.clean ? "the agent was stopped in order" : "the agent ended without an orderly stop");
-  gap.set_last_epoch(last.epoch);
-  gap.set_last_batch_seq(last.seq);
-  gap.set_last_batch_hash(std::string(last.batch_hash.begin(), last.batch_hash.end()));
-  gap.set_from_wall_ns(last.last_wall_ns);
-  gap.set_to_wall_ns(clock.WallNs());
-  gap.set_from_boot_ns(last.last_boot_ns);
-  gap.set_to_boot_ns(clock.BootNs());
-  return gap;
-}
-
 }  // namespace
 
 class Agent::Impl {
@@ -96,7 +79,6 @@ class Agent::Impl {
   void PipelineThread(const std::stop_token& stop);
   // Ends the run from any thread; the first reason stays.
   void Fail(ExitCode code, const Status& status);
-  Status DeclareSpoolDamage();
   Status StartPipeline();
   void GiveKeyToServiceManager();
   [[nodiscard]] std::string StatusDocument() const;
@@ -238,22 +220,6 @@ void Agent::Impl::Fail(ExitCode code, const Status& status) {
   if (::write(failed_event_.get(), &one, sizeof(one)) < 0) return;
 }
 
-// What recovery could not read was durable once and is gone: a loss like any other.
-Status Agent::Impl::DeclareSpoolDamage() {
-  for (const SpoolRecovery::Missing& missing : spool_->recovery().missing) {
-    event::v1::AgentEvent loss;
-    loss.set_stage("spool");
-    loss.set_reason(fmt::format("batches {}..{} of epoch {} were damaged on disk before they were acknowledged",
-                                missing.from_seq, missing.to_seq, missing.epoch));
-    loss.set_last_epoch(missing.epoch);
-    loss.set_seq_from(missing.from_seq);
-    loss.set_seq_to(missing.to_seq);
-    loss.set_count(missing.to_seq - missing.from_seq + 1);
-    NT_RETURN_IF_ERROR(pipeline_->Report(event::v1::KIND_AGENT_LOSS, loss));
-  }
-  return OkStatus();
-}
-
 // The descriptor is the same for the life of an epoch; its content follows.
 void Agent::Impl::GiveKeyToServiceManager() {
   const int fd = sealer_->KeyFd();
@@ -268,17 +234,11 @@ void Agent::Impl::GiveKeyToServiceManager() {
 }
 
 Status Agent::Impl::StartPipeline() {
-  StartInfo info;
-  const trail::ChainHead& before = spool_->recovery().head;
-  info.reason = !before.known          ? "first start"
-                : sealer_->continued() ? "restarted, the epoch goes on"
-                : before.clean         ? "started"
-                                       : "started after an unclean end";
-  info.previous_clean = !before.known || before.clean;
-  info.version = kVersion;
-  info.gap = GapSince(before, clock_);
-  NT_RETURN_IF_ERROR(pipeline_->Start(info));
-  return DeclareSpoolDamage();
+  NT_RETURN_IF_ERROR(pipeline_->Start(MakeStartInfo(spool_->recovery().head, sealer_->continued(), kVersion, clock_)));
+  for (const event::v1::AgentEvent& loss : SpoolLosses(spool_->recovery())) {
+    NT_RETURN_IF_ERROR(pipeline_->Report(event::v1::KIND_AGENT_LOSS, loss));
+  }
+  return OkStatus();
 }
 
 void Agent::Impl::PipelineThread(const std::stop_token& stop) {

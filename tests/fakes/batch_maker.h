@@ -55,9 +55,11 @@ class BatchMaker {
         .value();
   }
 
-  void NewEpoch(uint64_t epoch) {
+  // `prev_clean`: the last batch was a CLEAN_SHUTDOWN.
+  void NewEpoch(uint64_t epoch, bool prev_clean = false) {
     prev_ = state_;
     prev_known_ = true;
+    prev_clean_ = prev_clean;
     prev_epoch_ = epoch_;
     epoch_ = epoch;
     state_ = {};
@@ -144,6 +146,7 @@ class BatchMaker {
       s.set_prev_epoch(prev_epoch_);
       s.set_prev_last_seq(prev_.seq - 1);
       s.set_prev_last_hash(trail::Bytes(prev_.hash));
+      s.set_prev_clean(prev_clean_);
     }
     trail::v1::EpochOpen* open = h->mutable_epoch_open();
     open->set_identity_cert(identity_cert_);
@@ -159,6 +162,7 @@ class BatchMaker {
   std::string identity_key_pem_;
   State state_, before_, prev_;
   bool prev_known_ = false;
+  bool prev_clean_ = false;
   uint64_t prev_epoch_ = 0;
   trail::Ed25519Key key_;
   trail::Ed25519Key rival_key_ = trail::Ed25519Key::Generate();

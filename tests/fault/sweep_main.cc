@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// nt_fault_sweep --side agent|collector [--points N | --full] [--point N] [--jobs N] [--json FILE] [--keep]
+//
+// Rows 1 and 35 of the fault table. A counting run says how many points there
+// are; then N of them, evenly spread, or all.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+
+#include "nodetrail/base/log.h"
+#include "tests/fault/sweep.h"
+
+namespace nodetrail::fault {
+namespace {
+
+struct Options {
+  std::string side;
+  uint64_t points = 300;
+  bool full = false;
+  uint64_t point = 0;
+  unsigned jobs = 2;
+  std::string json;
+  bool keep = false;
+};
+
+bool Parse(int argc, char** argv, Options* o) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view arg = argv[i];
+    if (arg == "--full" || arg == "--keep") {
+      (arg == "--full" ? o->full : o->keep) = true;
+      continue;
+    }
+    if (i + 1 == argc) return false;
+    const char* value = argv[++i];
+    if (arg == "--side") o->side = value;
+    else if (arg == "--json") o->json = value;
+    else if (arg == "--points") o->points = std::strtoull(value, nullptr, 10);
+    else if (arg == "--point") o->point = std::strtoull(value, nullptr, 10);
+    else if (arg == "--jobs") o->jobs = static_cast<unsigned>(std::strtoul(value, nullptr, 10));
+    else return false;
+  }
+  return (o->side == "agent" || o->side == "collector") && o->points > 0 && o->jobs > 0 && o->jobs <= 64;
+}
+
+class Sweep {
+ public:
+  Sweep(const Options& options, Side* side) : options_(options), side_(side) {}
+
+  // Exit status.
+  int Run() {
+    uint64_t total = 0;
+    const PointResult counting = side_->RunPoint(0, &total);
+    if (!counting.wrong.empty()) {
+      fmt::print("{}: the run without a kill fails: {}\n", side_->name(), counting.wrong);
+      return 1;
+    }
+    fmt::print("{}: {} points (before and after each of {} calls), a run takes {} ms\n", side_->name(), total,
+               total / 2, counting.took.count());
+    std::fflush(stdout);
+    std::vector<uint64_t> points;
+    if (options_.point != 0) {
+      points.push_back(options_.point);
+    } else {
+      const uint64_t wanted = options_.full ? total : std::min(options_.points, total);
+      for (uint64_t i = 0; i < wanted; ++i) points.push_back(1 + i * total / wanted);
+    }
+    RunAll(points);
+    return Report(total, points.size());
+  }
+
+ private:
+  void RunAll(const std::vector<uint64_t>& points) {
+    std::atomic<size_t> next = 0;
+    const auto work = [&] {
+      for (size_t i = next++; i < points.size(); i = next++) {
+        PointResult result = side_->RunPoint(points[i], nullptr);
+        const std::lock_guard lock(mutex_);
+        Take(std::move(result), points.size());
+      }
+    };
+    std::vector<std::thread> threads;
+    for (unsigned i = 0; i < options_.jobs; ++i) threads.emplace_back(work);
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  void Take(PointResult result, size_t of) {
+    ++done_;
+    took_ += result.took;
+    if (!result.reached) ++not_reached_;
+    else ++killed_[result.where.substr(0, result.where.find(' ', result.where.find(' ') + 1))];
+    if (!result.wrong.empty()) {
+      fmt::print("{}: point {} ({}): {}\n    again: ./dev test-fault --side {} --point {}\n", side_->name(),
+                 result.point, result.where, result.wrong, side_->name(), result.point);
+      failures_.push_back(std::move(result));
+    } else if (options_.point != 0) {
+      fmt::print("{}: point {} ({}): {}\n", side_->name(), result.point, result.where,
+                 result.reached ? "holds" : "not reached in this run");
+    }
+    if (done_ % 50 == 0 || done_ == of) {
+      fmt::print("{}: {} of {}\n", side_->name(), done_, of);
+    }
+    std::fflush(stdout);
+  }
+
+  int Report(uint64_t total, size_t of) const {
+    fmt::print("\n{:<26}{}\n", "killed", "times");
+    for (const auto& [where, times] : killed_) fmt::print("{:<26}{}\n", where, times);
+    fmt::print("{}: {} points of {}: {} killed there and all holds, {} not reached, {} FAILED; {} ms each\n\n",
+               side_->name(), of, total, of - not_reached_ - Reached(failures_), not_reached_, failures_.size(),
+               of == 0 ? 0 : took_.count() / static_cast<int64_t>(of));
+    if (!options_.json.empty()) {
+      nlohmann::ordered_json out;
+      out["side"] = side_->name();
+      out["row"] = side_->row();
+      out["points_total"] = total;
+      out["points_run"] = of;
+      out["not_reached"] = not_reached_;
+      out["killed"] = killed_;
+      out["failures"] = nlohmann::ordered_json::array();
+      for (const PointResult& failure : failures_) {
+        out["failures"].push_back({{"point", failure.point}, {"where", failure.where}, {"wrong", failure.wrong}});
+      }
+      std::ofstream(options_.json) << out.dump(2) << "\n";
+    }
+    // A point that the run no longer has tests nothing: a few are the threads' doing, many are a mistake.
+    if (options_.point == 0 && not_reached_ * 5 > of) {
+      fmt::print("{}: too many points were not reached\n", side_->name());
+      return 1;
+    }
+    return failures_.empty() ? 0 : 1;
+  }
+
+  static size_t Reached(const std::vector<PointResult>& results) {
+    size_t n = 0;
+    for (const PointResult& result : results) n += result.reached ? 1 : 0;
+    return n;
+  }
+
+  const Options& options_;
+  Side* side_;
+  std::mutex mutex_;
+  size_t done_ = 0, not_reached_ = 0;
+  std::chrono::milliseconds took_{0};
+  std::map<std::string, uint64_t> killed_;
+  std::vector<PointResult> failures_;
+};
+
+}  // namespace
+}  // namespace nodetrail::fault
+
+int main(int argc, char** argv) {
+  using namespace nodetrail::fault;
+  Options options;
+  if (!Parse(argc, argv, &options)) {
+    fmt::print(
+        stderr,
+        "usage: nt_fault_sweep --side agent|collector [--points N | --full] [--point N] [--jobs N] [--json FILE] "
+        "[--keep]\n");
+    return 64;
+  }
+  // The collectors and shippers in this process tell of each kill: that is no news.
+  nodetrail::log::Init("nt_fault_sweep", nodetrail::log::Level::kError, false);
+  const Bench bench(options.keep);
+  if (options.keep) fmt::print("kept in {}\n", bench.dir());
+  const std::unique_ptr<Side> side = options.side == "agent" ? MakeAgentSide(&bench) : MakeCollectorSide(&bench);
+  return Sweep(options, side.get()).Run();
+}
