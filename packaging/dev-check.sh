@@ -56,6 +56,13 @@ verb_tier() { # TIER CTEST ARGS…
   fi
 }
 
+# The long run; `./dev test` has a short one.
+verb_test_sim() { # [--seeds N] [--first N]
+  install_packages packaging/build-deps.txt packaging/ci-deps.txt
+  build dev nt_sim nt_make_trails
+  tests/sim/run.sh "$root/build/dev/bin/nt_sim" --seeds 10000 --verifiers "$root/build/dev/bin/nt_make_trails" "$@"
+}
+
 verb_test_verifiers() { # [--mutations N] [--seed N]
   install_packages packaging/build-deps.txt packaging/ci-deps.txt
   build dev nt_make_trails

@@ -369,7 +369,9 @@ std::string AgentHost::Deliver(const ingest::v1::ServerMessage& message) {
     }
     const trail::Hash hash = in_flight_.front().hash;
     in_flight_.pop_front();
-    const Status status = source_->Ack({at.first, at.second});
+    const bool too_far = options_.bug == "trimmed-too-far" && !in_flight_.empty();
+    const Position through = too_far ? in_flight_.front().position : at;
+    const Status status = source_->Ack({through.first, through.second});
     acked[at] = {hash, ack.log_index()};
     ++counts_["acknowledged"];
     if (!status.ok() || disk.dead()) Disconnect();

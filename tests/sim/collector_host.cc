@@ -16,17 +16,15 @@ constexpr const char* kOrigin = "log.example.org/acme";
 // Into the wire, unless the process that answers has died by then.
 class WireSink final : public collector::AnswerSink {
  public:
-  WireSink(std::shared_ptr<Wire> wire, const Disk* disk, bool speaks_dead)
-      : wire_(std::move(wire)), disk_(disk), speaks_dead_(speaks_dead) {}
+  WireSink(std::shared_ptr<Wire> wire, const Disk* disk) : wire_(std::move(wire)), disk_(disk) {}
   void Answer(ingest::v1::ServerMessage message, uint64_t /*freed_bytes*/) override {
-    if (!wire_->open || (disk_->dead() && !speaks_dead_)) return;
+    if (!wire_->open || disk_->dead()) return;
     wire_->down.push_back(std::move(message));
   }
 
  private:
   const std::shared_ptr<Wire> wire_;
   const Disk* const disk_;
-  const bool speaks_dead_;
 };
 
 }  // namespace
@@ -112,7 +110,7 @@ void CollectorHost::Receive(const std::string& agent_id, const std::shared_ptr<W
   ingest::v1::ClientMessage message = std::move(wire->up.front());
   wire->up.pop_front();
   wires_.push_back(wire);
-  auto sink = std::make_shared<WireSink>(wire, &disk, bug_ == "acknowledged-before-durable");
+  auto sink = std::make_shared<WireSink>(wire, &disk);
   if (message.has_hello()) {
     committer_->Hello(std::move(sink), agent_id);
   } else {

@@ -364,7 +364,9 @@ void Disk::PowerCut() {
       const bool keep = change.safe || (!change.lost && (mood == 0 ? false : mood == 1 ? true : rng_->Chance(50)));
       if (!keep) {
         ++counts_.lost_writes;
-        if (trace) std::printf("      lost change at %lld +%zu of inode %llu\n", static_cast<long long>(change.offset), change.bytes.size(), static_cast<unsigned long long>(ino));
+        if (trace)
+          std::printf("      lost change at %lld +%zu of inode %llu\n", static_cast<long long>(change.offset),
+                      change.bytes.size(), static_cast<unsigned long long>(ino));
         continue;
       }
       if (change.kind == Change::Kind::kSize) {

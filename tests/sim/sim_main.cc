@@ -31,6 +31,7 @@ struct Args {
   bool bugs = false;
   bool trace = false;
   bool json = false;
+  std::string keep;
 };
 
 std::string TempRoot() {
@@ -38,17 +39,25 @@ std::string TempRoot() {
   return fmt::format("{}/nodetrail-sim-{}", base, ::getpid());
 }
 
-struct Tally {
-  uint64_t worlds = 0;
-  std::map<std::string, uint64_t> counts;
-  std::vector<std::string> violations;  // "seed: text"
-};
+// What a verifier needs of a world, and a line for it in cases.tsv: name,
+// expected exit code, expected batch, trail, authority, log key, older checkpoint.
+void Keep(const std::string& keep, uint64_t seed, const std::string& dir, int verdict) {
+  const std::string to = fmt::format("{}/{}", keep, seed);
+  std::filesystem::create_directories(to);
+  std::filesystem::copy(dir + "/collector/trail", to + "/trail", std::filesystem::copy_options::recursive);
+  for (const char* name : {"ca.pem", "log.vkey"}) std::filesystem::copy(dir + "/" + name, to + "/" + name);
+  std::FILE* cases = std::fopen((keep + "/cases.tsv").c_str(), "a");
+  NT_CHECK(cases != nullptr);
+  fmt::print(cases, "world-{}\t{}\t-\t{}/trail\t{}/ca.pem\t{}/log.vkey\t-\n", seed, verdict, to, to, to);
+  std::fclose(cases);
+}
 
 // One world in a clean folder.
 WorldResult RunOne(const Args& args, uint64_t seed, const std::string& dir) {
   std::filesystem::remove_all(dir);
   std::filesystem::create_directories(dir);
   WorldResult result = RunWorld({.seed = seed, .steps = args.steps, .dir = dir, .bug = args.bug, .trace = args.trace});
+  if (!args.keep.empty() && result.verdict >= 0) Keep(args.keep, seed, dir, result.verdict);
   std::filesystem::remove_all(dir);
   return result;
 }
@@ -192,6 +201,7 @@ int main(int argc, char** argv) {
   app.add_option("--jobs", args.jobs, "processes at once")->check(CLI::Range(1U, 64U));
   app.add_option("--bug", args.bug, "plant this one");
   app.add_flag("--planted-bugs", args.bugs, "plant each bug in turn; fails if one is not found");
+  app.add_option("--keep", args.keep, "leave each world's trail in this folder, listed in cases.tsv");
   app.add_flag("--trace", args.trace, "print each step");
   app.add_flag("--json", args.json, "one JSON object");
   CLI11_PARSE(app, argc, argv);

@@ -52,6 +52,7 @@ class World {
   }
 
   std::string digest;
+  int verdict = -1;
 
  private:
   static std::string Seeded(uint64_t seed) {
@@ -312,8 +313,11 @@ class World {
     policy.log_key = *trail::NoteVerifier::Parse(collector_.log_key());
     const auto report = trail::VerifyTrail(collector_.trail_dir(), policy);
     if (!report.ok()) return Found(fmt::format("I8: verify: {}", report.status().message()));
-    const int verdict = static_cast<int>(report->verdict);
-    if (verdict > (forgot ? 2 : unclean ? 1 : 0)) Found(fmt::format("I8: verify says {}: {}", verdict, report->summary));
+    verdict = static_cast<int>(report->verdict);
+    NT_CHECK(WriteFileAtomically(Dir("ca.pem"), ca_.CertPem()).ok());
+    NT_CHECK(WriteFileAtomically(Dir("log.vkey"), collector_.log_key() + "\n").ok());
+    if (verdict > (forgot ? 2 : unclean ? 1 : 0))
+      Found(fmt::format("I8: verify says {}: {}", verdict, report->summary));
     ++counts_[fmt::format("verdict {}", verdict)];
   }
 
@@ -333,6 +337,7 @@ WorldResult RunWorld(const WorldOptions& options) {
   World world(options);
   WorldResult result = world.Run();
   result.digest = world.digest;
+  result.verdict = world.verdict;
   return result;
 }
 
@@ -345,7 +350,7 @@ std::vector<Bug> PlantedBugs() {
           {"body-name-not-synced", "the folders of bodies are not synced"},
           {"checkpoint-not-synced", "the checkpoint is renamed without fsync"},
           {"failed-sync-ignored", "a failed fsync counts as one that succeeded"},
-          {"acknowledged-before-durable", "the collector acknowledges, then dies before the batch is durable"},
+          {"trimmed-too-far", "the spool gives up one batch more than was acknowledged"},
           {"key-kept", "the key of a durable batch stays in memory"},
           {"machine-cloned", "spool and key go back to an earlier state, and the agent goes on"},
           {"gap-not-declared", "an unclean end is not declared"},

@@ -34,7 +34,8 @@ struct WorldOptions {
   std::string dir;  // empty directory, on tmpfs
   std::string bug;  // a planted one; empty: none
   bool trace = false;
-  bool keep = false;  // leave the trail in dir/collector/trail
+  // Files that an auditor needs are left there, too: ca.pem, log.vkey; the
+  // trail is in dir/collector/trail.
 };
 
 struct WorldResult {
@@ -42,6 +43,7 @@ struct WorldResult {
   uint64_t step = 0;                       // at which it was found; `steps`: after the end
   std::map<std::string, uint64_t> counts;  // what happened how often
   std::string digest;                      // of the log: equal for equal seeds
+  int verdict = -1;                        // of the verifier; -1: it was not reached
 };
 
 WorldResult RunWorld(const WorldOptions& options);
