@@ -22,6 +22,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 using schema::TerminalSafe;
 
+// When a witness says that it cosigned, by its clock; it may say anything.
+uint64_t CosignedNs(const query::v1::WitnessStatus& witness) {
+  constexpr uint64_t kNsPerSecond = 1'000'000'000;
+  return std::min(witness.cosigned_wall_s(), UINT64_MAX / kNsPerSecond) * kNsPerSecond;
+}
+
 struct Answers {
   std::optional<query::v1::StatusResponse> collector;
   Status collector_error;
@@ -46,6 +52,21 @@ Answers Ask(const Context& context) {
 }
 
 Json TimeOrNull(uint64_t wall_ns) { return wall_ns == 0 ? Json(nullptr) : Json(schema::FormatTimeUtc(wall_ns)); }
+
+Json WitnessesJson(const query::v1::StatusResponse& status) {
+  Json out = Json::array();
+  for (const auto& w : status.witnesses()) {
+    out.push_back({{"name", schema::EscapeInvalidUtf8(w.name())},
+                   {"url", schema::EscapeInvalidUtf8(w.url())},
+                   {"current", w.current()},
+                   {"size", w.size()},
+                   {"cosigned", TimeOrNull(CosignedNs(w))},
+                   {"failures", w.failures()},
+                   {"rollbacks", w.rollbacks()},
+                   {"problem", w.problem().empty() ? Json(nullptr) : Json(schema::EscapeInvalidUtf8(w.problem()))}});
+  }
+  return out;
+}
 
 Json AgentsJson(const query::v1::StatusResponse& status) {
   Json out = Json::array();
@@ -95,6 +116,12 @@ Json ToJson(const Answers& answers) {
     out["index_lag_seconds"] = c.index_lag_seconds();
     out["disk_free_bytes"] = c.disk_free_bytes();
     out["quarantined"] = c.quarantined();
+    out["checkpoint_problem"] =
+        c.checkpoint_problem().empty() ? Json(nullptr) : Json(schema::EscapeInvalidUtf8(c.checkpoint_problem()));
+    out["witnesses"] = WitnessesJson(c);
+    // Null: there are no witnesses to ask for.
+    out["quorum"] = c.witnesses().empty() ? Json(nullptr) : Json(c.quorum());
+    out["uncosigned_checkpoints"] = c.uncosigned_checkpoints();
   }
   out["agent"] = agent ? Json(answers.agent) : Json(nullptr);
   out["collector_error"] =
@@ -108,6 +135,32 @@ std::string Ago(uint64_t wall_ns, uint64_t now) {
   return wall_ns > now ? "now" : schema::FormatDuration(now - wall_ns) + " ago";
 }
 
+void PrintWitnesses(const Context& context, const query::v1::StatusResponse& c, uint64_t now) {
+  if (c.witnesses().empty()) {
+    Print("  witnesses  none: nobody else confirms what the log shows (docs/operations.md)\n");
+    return;
+  }
+  int current = 0;
+  uint64_t newest = 0;
+  for (const auto& w : c.witnesses()) {
+    current += w.current() ? 1 : 0;
+    newest = std::max(newest, CosignedNs(w));
+  }
+  const std::string quorum = c.quorum() ? std::string("quorum reached")
+                                        : context.Paint("31", "no quorum: " + TerminalSafe(c.quorum_shortfall()));
+  Print(fmt::format("  witnesses  {} of {} cosigned the newest checkpoint, last {}, {}\n", current, c.witnesses_size(),
+                    Ago(newest, now), quorum));
+  for (const auto& w : c.witnesses()) {
+    const std::string rollbacks = w.rollbacks() == 0 ? "" : fmt::format(", rolled back {} times", w.rollbacks());
+    if (w.problem().empty() && rollbacks.empty()) continue;
+    Print("  " +
+          context.Paint("31", fmt::format("{:<10} size {}, cosigned {}{}{}{}", TerminalSafe(w.name()), w.size(),
+                                          Ago(CosignedNs(w), now), rollbacks,
+                                          w.problem().empty() ? "" : ": ", TerminalSafe(w.problem()))) +
+          "\n");
+  }
+}
+
 void PrintCollector(const Context& context, const Answers& answers) {
   if (!answers.collector) {
     Print(fmt::format("{}  {}\n", context.Paint("1;31", "collector"), TerminalSafe(answers.collector_error.message())));
@@ -119,6 +172,10 @@ void PrintCollector(const Context& context, const Answers& answers) {
                     TerminalSafe(c.version())));
   Print(fmt::format("  trail      {}, {} leaves, {} under the signed checkpoint\n", TerminalSafe(c.trail_dir()),
                     c.log_size(), c.checkpoint_size()));
+  if (!c.checkpoint_problem().empty()) {
+    Print("  " + context.Paint("1;31", "NOT SIGNED " + TerminalSafe(c.checkpoint_problem())) + "\n");
+  }
+  PrintWitnesses(context, c, now);
   Print(fmt::format("  index      {} leaves, {:.1f} s behind\n", c.index_leaves(), c.index_lag_seconds()));
   Print(fmt::format(
       "  events     {} in all, {}\n", c.events_total(),

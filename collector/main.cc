@@ -98,6 +98,9 @@ int main(int argc, char** argv) {
   bool check_only = false;
   app.add_option("--config", config_path, "configuration, YAML")->capture_default_str();
   app.add_flag("--check-config", check_only, "say whether the configuration is good, and exit");
+  bool print_vkey = false;
+  app.add_flag("--log-vkey", print_vkey,
+               "print the verifier key of the log, for witnesses, agents and auditors, and exit");
   app.set_version_flag("--version", std::string("nodetrail-collector ") + nodetrail::kVersion);
   app.footer(
       "Signals: SIGTERM and SIGINT commit what was received, sign a checkpoint and stop within 10 s; SIGHUP does\n"
@@ -115,6 +118,12 @@ int main(int argc, char** argv) {
   if (!config.ok()) return Fail(ExitCode::kConfig, config.status());
   if (check_only) {
     std::printf("%s: good\n", config_path.c_str());
+    return Exit(ExitCode::kOk);
+  }
+  if (print_vkey) {
+    const auto signer = nodetrail::collector::LogSigner::Load(config->log_key_file(), config->log_origin());
+    if (!signer.ok()) return Fail(ExitCode::kKeys, signer.status());
+    std::printf("%s\n", signer->verifier.ToString().c_str());
     return Exit(ExitCode::kOk);
   }
   nodetrail::log::Level level = nodetrail::log::Level::kInfo;

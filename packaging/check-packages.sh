@@ -12,7 +12,7 @@ fail() {
   exit 1
 }
 
-for package in nodetrail nodetrail-agent nodetrail-collector; do
+for package in nodetrail nodetrail-agent nodetrail-collector nodetrail-witness; do
   file=$(find "$dir" -name "${package}_*.deb")
   [[ -n $file ]] || fail "no package $package in $dir"
   dpkg-deb -x "$file" "$work/root"
@@ -22,13 +22,16 @@ for path in usr/bin/nodetrail usr/sbin/nodetrail-agent usr/sbin/nodetrail-collec
   lib/systemd/system/nodetrail-agent.service lib/systemd/system/nodetrail-collector.service \
   usr/lib/sysusers.d/nodetrail.conf usr/lib/tmpfiles.d/nodetrail-agent.conf \
   etc/nodetrail/agent.yaml etc/nodetrail/collector.yaml etc/nodetrail/cli.yaml \
-  usr/share/bash-completion/completions/nodetrail usr/share/man/man8/nodetrail-agent.8.gz usr/share/man/man1/nodetrail.1.gz; do
+  usr/share/bash-completion/completions/nodetrail usr/share/man/man8/nodetrail-agent.8.gz usr/sbin/nodetrail-witness \
+  lib/systemd/system/nodetrail-witness.service usr/lib/sysusers.d/nodetrail-witness.conf \
+  usr/lib/tmpfiles.d/nodetrail-witness.conf etc/nodetrail/witness.yaml usr/share/man/man8/nodetrail-witness.8.gz usr/share/man/man1/nodetrail.1.gz; do
   [[ -e $work/root/$path ]] || fail "no $path in the packages"
 done
 
 "$work/root/usr/bin/nodetrail" --version
 "$work/root/usr/sbin/nodetrail-agent" --version
 "$work/root/usr/sbin/nodetrail-collector" --version
+"$work/root/usr/sbin/nodetrail-witness" --version
 
 # The packaged configurations lack nothing but the certificates that an
 # administrator adds.
@@ -46,6 +49,10 @@ for end in pem key; do cp "$pki/collector/tls.$end" "$etc/pki/collector.$end"; d
 cp "$pki/log/log.key" "$etc/pki/"
 "$work/root/usr/sbin/nodetrail-agent" --config "$etc/agent.yaml" --check-config
 "$work/root/usr/sbin/nodetrail-collector" --config "$etc/collector.yaml" --check-config
+"$work/root/usr/sbin/nodetrail-witness" keygen --name trail.example.com/default --out "$etc/pki/witness.key" >/dev/null
+# Any verifier key of a log will do.
+echo 'trail.example.org/acme+ed6dfb0a+Ae1JKMYo0cLG6ukDOJBZlWEpWSc6XGP5NjbBRhSshzfR' >"$etc/pki/log.vkey"
+"$work/root/usr/sbin/nodetrail-witness" --config "$etc/witness.yaml" --check-config
 
 # Without them, each says so in lines that name the file, and exits with 2.
 rm "$etc/pki/tls-ca.pem"

@@ -18,4 +18,5 @@ check() { # UNIT LIMIT
 # and root: it observes other users' processes.
 check nodetrail-agent.service 35
 check nodetrail-collector.service 15
+check nodetrail-witness.service 15
 exit "$failed"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# ./dev up, down, nodetrail: one collector and one agent under run/.
+# ./dev up, down, nodetrail: one witness, one collector and one agent under run/.
 # shellcheck disable=SC2154
 
 run=$root/run
@@ -10,7 +10,7 @@ bin=$root/build/dev/bin
 # ---- processes ------------------------------------------------------------
 
 # The pid in run/NAME.pid, if it is a live process of our own program.
-live_pid() { # NAME (agent, collector)
+live_pid() { # NAME (agent, collector, witness)
   local pid exe
   [[ -s $run/$1.pid ]] || return 1
   read -r pid _ <"$run/$1.pid"
@@ -118,19 +118,19 @@ is_below() { # ANCESTOR: is this shell it, or started by it?
 
 port_in_use() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-choose_port() {
+choose_port() { # FILE (holds the port of last time) FIRST
   local port
-  if [[ -s $run/port ]] && port=$(<"$run/port") && ! port_in_use "$port"; then
+  if [[ -s $1 ]] && port=$(<"$1") && ! port_in_use "$port"; then
     echo "$port"
     return
   fi
-  for ((port = 7443; port < 7543; port++)); do
+  for ((port = $2; port < $2 + 100; port++)); do
     if ! port_in_use "$port"; then
       echo "$port"
       return
     fi
   done
-  die "no free port from 7443 to 7542 on 127.0.0.1"
+  die "no free port from $2 to $(($2 + 99)) on 127.0.0.1"
 }
 
 make_pki() {
@@ -152,6 +152,7 @@ tls: {ca_file: pki/tls-ca/ca.pem, cert_file: pki/collector/tls.pem, key_file: pk
 identity_ca_file: pki/identity-ca/ca.pem
 log_key_file: pki/log/log.key
 log_origin: nodetrail.dev/default
+witness: {policy_file: policy.txt}
 YAML
   cat >"$run/cli.yaml" <<YAML
 # Written by ./dev up.
@@ -162,6 +163,27 @@ agent_config: agent.yaml
 trail_dir: trail
 identity_ca_file: pki/identity-ca/ca.pem
 log_public_key: $run/trail/log/log.vkey
+YAML
+}
+
+# After write_collector_config: the collector says what its log's key is.
+write_witness_config() { # PORT
+  local key=$run/pki/witness/witness.key name=nodetrail.dev/witness log_vkey
+  mkdir -p "$run/pki/witness"
+  # The collector's configuration is only good once its policy is there.
+  [[ -s $key ]] || "$bin/nodetrail-witness" keygen --name "$name" --out "$key" >"$run/pki/witness/witness.vkey"
+  printf 'witness dev %s http://127.0.0.1:%s\nquorum dev\n' "$(<"$run/pki/witness/witness.vkey")" "$1" >"$run/policy.txt"
+  log_vkey=$("$bin/nodetrail-collector" --config "$run/collector.yaml" --log-vkey)
+  printf 'log %s\nwitness dev %s http://127.0.0.1:%s\nquorum dev\n' \
+    "$log_vkey" "$(<"$run/pki/witness/witness.vkey")" "$1" >"$run/policy.txt"
+  cat >"$run/witness.yaml" <<YAML
+# Written by ./dev up. A real one runs where whoever runs the collector has no access.
+name: $name
+key_file: pki/witness/witness.key
+state_dir: witness
+listen: 127.0.0.1:$1
+logs: ['$log_vkey']
+max_connections: 8
 YAML
 }
 
@@ -208,6 +230,7 @@ cli() { "$bin/nodetrail" --config "$run/cli.yaml" "$@"; }
 # A key of `status --json` is null while nobody answers for it.
 tells() { [[ $(cli status --json 2>/dev/null || true) =~ \"$1\":[[:space:]]*\"/ ]]; } # KEY
 collector_answers() { tells trail_dir; }
+witness_answers() { port_in_use "$(<"$run/witness.port")"; }
 agent_answers() { [[ -S $run/agent.sock ]] && tells spool_dir; }
 
 # ---- verbs ----------------------------------------------------------------
@@ -231,7 +254,7 @@ verb_up() {
   [[ -n $scope ]] || scope=host
 
   check_kernel
-  build dev nodetrail nodetrail-agent nodetrail-collector
+  build dev nodetrail nodetrail-agent nodetrail-collector nodetrail-witness
   mkdir -p "$run/log"
   chmod 0711 "$run"
   set_agent_id
@@ -243,10 +266,11 @@ verb_up() {
     port=$(<"$run/port")
   else
     stop_daemon agent # its configuration names the port
-    port=$(choose_port)
+    port=$(choose_port "$run/port" 7443)
     echo "$port" >"$run/port"
     make_pki
     write_collector_config "$port"
+    start_witness
     start_daemon collector
     await collector 30 collector_answers || die "the collector did not start"
     note "collector: pid $(live_pid collector), 127.0.0.1:$port, trail in run/trail"
@@ -272,6 +296,17 @@ verb_up() {
   tell_scope "$scope"
   act_and_show
   tell_next
+}
+
+start_witness() {
+  local port
+  stop_daemon witness
+  port=$(choose_port "$run/witness.port" 7445)
+  echo "$port" >"$run/witness.port"
+  write_witness_config "$port"
+  start_daemon witness
+  await witness 30 witness_answers || die "the witness did not start"
+  note "witness: pid $(live_pid witness), 127.0.0.1:$port, cosigns the log's checkpoints, memory in run/witness"
 }
 
 check_kernel() {
@@ -334,7 +369,7 @@ verb_down() {
   (($# == 0)) || misuse "down takes nothing"
   local name failed='' any=''
   # The agent first: it drains, seals and ships what it has seen.
-  for name in agent collector; do
+  for name in agent collector witness; do
     ! live_pid "$name" >/dev/null || any=1
     stop_daemon "$name" || failed=1
   done

@@ -61,6 +61,7 @@ class WitnessProcess {
   }
   // SIGTERM; the exit status, or -signal.
   int Stop() {
+    NT_CHECK(pid_ > 0);
     ::kill(pid_, SIGTERM);
     return Wait();
   }
