@@ -155,8 +155,8 @@ void PrintWitnesses(const Context& context, const query::v1::StatusResponse& c, 
     if (w.problem().empty() && rollbacks.empty()) continue;
     Print("  " +
           context.Paint("31", fmt::format("{:<10} size {}, cosigned {}{}{}{}", TerminalSafe(w.name()), w.size(),
-                                          Ago(CosignedNs(w), now), rollbacks,
-                                          w.problem().empty() ? "" : ": ", TerminalSafe(w.problem()))) +
+                                          Ago(CosignedNs(w), now), rollbacks, w.problem().empty() ? "" : ": ",
+                                          TerminalSafe(w.problem()))) +
           "\n");
   }
 }
