@@ -137,7 +137,10 @@ Result<std::unique_ptr<TrailWriter>> TrailWriter::Open(const std::string& dir, c
     if (::ftruncate(fd.get(), static_cast<off_t>(end)) != 0)
       return ErrnoStatus(errno, fmt::format("truncate {}", path));
   }
-  NT_RETURN_IF_ERROR(MakeTailDurable(fd.get(), path, std::min(durable_end, end), end));
+  // The segment's header and name, too, if nothing in it is known to be durable.
+  const uint64_t from = durable_end > kSegmentHeaderBytes ? std::min(durable_end, end) : 0;
+  NT_RETURN_IF_ERROR(MakeTailDurable(fd.get(), path, from, end));
+  NT_RETURN_IF_ERROR(FsyncDirectory(dir + "/log"));
   writer->segment_ = std::move(fd);
   writer->segment_path_ = path;
   writer->segment_size_ = end;

@@ -229,6 +229,7 @@ class Recovery {
     }
     if (error == 0) error = ops_->Fdatasync(fd);
     if (fd >= 0) ops_->Close(fd);
+    if (error == 0) error = ops_->SyncDir(dir_);
     if (error != 0) Say(fmt::format("spool: {}: write its end again: {}", segment.path, ErrnoName(-error)));
   }
 
