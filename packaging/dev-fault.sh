@@ -9,7 +9,10 @@ verb_test_fault() { # [--full] [--points N] [--side agent|collector] [--point N]
   local side='' json=$root/build/log/fault.json sweep=()
   while (($#)); do
     case $1 in
-      --full) sweep+=(--full) ;;
+      --full)
+        sweep+=(--full)
+        export NODETRAIL_FAULT_FULL=1
+        ;;
       --side | --point | --points | --json)
         [[ -n ${2:-} ]] || misuse "$1 needs a value"
         case $1 in

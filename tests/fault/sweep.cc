@@ -8,12 +8,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <set>
+#include <fstream>
 #include <thread>
 
 extern char** environ;
@@ -100,6 +102,57 @@ std::string Binary(const std::string& name) { return std::string(NT_BINARY_DIR) 
 std::string Tail(const std::string& path, size_t bytes) {
   const std::string text = ReadFile(path, 16U << 20).value_or(std::string());
   return text.substr(text.size() > bytes ? text.size() - bytes : 0);
+}
+
+void WriteCollectorConfig(const testing::TestPki& pki, const std::string& dir, const std::string& more) {
+  std::ofstream(dir + "/collector.yaml") << fmt::format(
+      R"(trail_dir: {0}/trail
+listen: 127.0.0.1:0
+tls: {{ca_file: {1}/tls-ca/ca.pem, cert_file: {1}/collector/tls.pem, key_file: {1}/collector/tls.key}}
+identity_ca_file: {1}/identity-ca/ca.pem
+log_key_file: {1}/log/log.key
+log_origin: trail.example.com/default
+checkpoint_interval_ms: 10
+min_free_bytes: 0
+{2})",
+      dir, pki.dir(), more);
+}
+
+namespace {
+
+std::vector<std::string> Joined(std::vector<std::string> words, const std::vector<std::string>& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+}  // namespace
+
+CollectorProcess::CollectorProcess(const std::string& dir, const std::map<std::string, std::string>& env,
+                                   std::vector<std::string> through)
+    : log_(dir + "/collector.log"),
+      begins_at_(ReadFile(log_, 16U << 20).value_or(std::string()).size()),
+      child_(Joined(std::move(through), {Binary("nodetrail-collector"), "--config", dir + "/collector.yaml"}), log_,
+             env) {}
+
+int CollectorProcess::Port() {
+  int port = 0;
+  testing::WaitUntil(
+      [&] {
+        port = ServedPort();
+        return port != 0 || child_.Wait(milliseconds(0)).has_value();
+      },
+      milliseconds(60'000));
+  return port;
+}
+
+int CollectorProcess::ServedPort() const {
+  const std::string all = ReadFile(log_, 16U << 20).value_or(std::string());
+  const std::string_view text = std::string_view(all).substr(std::min<size_t>(begins_at_, all.size()));
+  const size_t at = text.find("(port ");
+  if (at == std::string_view::npos || text.find(')', at) == std::string_view::npos) return 0;
+  int port = 0;
+  std::from_chars(text.data() + at + 6, text.data() + text.size(), port);
+  return port;
 }
 
 Bench::Bench(bool keep) : keep_(keep) {

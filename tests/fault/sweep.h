@@ -93,6 +93,27 @@ class Bench {
   std::unique_ptr<testing::TestPki> pki_;
 };
 
+// collector.yaml for the trail in `dir`/trail, on any free port. `more` is appended.
+void WriteCollectorConfig(const testing::TestPki& pki, const std::string& dir, const std::string& more = "");
+
+// The real collector over `dir`/collector.yaml; logs to `dir`/collector.log.
+class CollectorProcess {
+ public:
+  // `through`: a command that runs what follows it.
+  explicit CollectorProcess(const std::string& dir, const std::map<std::string, std::string>& env = {},
+                            std::vector<std::string> through = {});
+  // Waits until it serves. 0: it ended before that.
+  int Port();
+  Child& child() { return child_; }
+
+ private:
+  [[nodiscard]] int ServedPort() const;
+
+  std::string log_;
+  uint64_t begins_at_;
+  Child child_;
+};
+
 // One side of the sweep. RunPoint is called by several threads at once.
 class Side {
  public:

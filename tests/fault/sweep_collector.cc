@@ -6,11 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <csignal>
 #include <deque>
 #include <filesystem>
-#include <fstream>
 
 #include "agent/ship/shipper.h"
 #include "nodetrail/base/clock.h"
@@ -31,61 +29,6 @@ constexpr milliseconds kLimit{30'000};
 // The workload crosses the 256th leaf, so that a full tile takes the place of
 // partial ones.
 constexpr int kLeavesBefore = 240;
-
-std::string ConfigText(const testing::TestPki& pki, const std::string& dir) {
-  return fmt::format(R"(trail_dir: {0}/trail
-listen: 127.0.0.1:0
-tls: {{ca_file: {1}/tls-ca/ca.pem, cert_file: {1}/collector/tls.pem, key_file: {1}/collector/tls.key}}
-identity_ca_file: {1}/identity-ca/ca.pem
-log_key_file: {1}/log/log.key
-log_origin: trail.example.com/default
-checkpoint_interval_ms: 10
-min_free_bytes: 0
-)",
-                     dir, pki.dir());
-}
-
-// The collector's process and the port that it serves.
-class Collector {
- public:
-  Collector(const std::string& dir, const std::map<std::string, std::string>& env)
-      : log_(dir + "/collector.log"),
-        begins_at_(Size(log_)),
-        child_({Binary("nodetrail-collector"), "--config", dir + "/collector.yaml"}, log_, env) {}
-
-  // 0: it ended before it served.
-  int Port() {
-    int port = 0;
-    testing::WaitUntil(
-        [&] {
-          port = ServedPort();
-          return port != 0 || child_.Wait(milliseconds(0)).has_value();
-        },
-        kLimit);
-    return port;
-  }
-  Child& child() { return child_; }
-
- private:
-  static uint64_t Size(const std::string& path) {
-    std::error_code none;
-    const auto size = std::filesystem::file_size(path, none);
-    return none ? 0 : size;
-  }
-  int ServedPort() const {
-    const std::string all = ReadFile(log_, 16U << 20).value_or(std::string());
-    const std::string_view text = std::string_view(all).substr(std::min<size_t>(begins_at_, all.size()));
-    const size_t at = text.find("(port ");
-    if (at == std::string_view::npos || text.find(')', at) == std::string_view::npos) return 0;
-    int port = 0;
-    std::from_chars(text.data() + at + 6, text.data() + text.size(), port);
-    return port;
-  }
-
-  std::string log_;
-  uint64_t begins_at_;
-  Child child_;
-};
 
 // A shipper over batches in memory; knows what was acknowledged.
 class Shipping {
@@ -126,7 +69,7 @@ using Batches = std::vector<trail::SealedBatch>;
 class Template {
  public:
   explicit Template(const Bench* bench) : bench_(bench), dir_(bench->Begin("template")) {
-    std::ofstream(dir_ + "/collector.yaml") << ConfigText(bench->pki(), dir_);
+    WriteCollectorConfig(bench->pki(), dir_);
     BatchMaker first(bench->pki(), "web-1"), second(bench->pki(), "web-2");
     for (int i = 0; i < kLeavesBefore; ++i) before_.push_back(first.Next(1, 40));
     for (int i = 0; i < 10; ++i) web1_.push_back(first.Next(2, 500));
@@ -148,7 +91,7 @@ class Template {
  private:
   void Fill() {
     SystemClock clock;
-    Collector collector(dir_, {});
+    CollectorProcess collector(dir_, {});
     const int port = collector.Port();
     {
       const Shipping shipping(bench_->pki(), "web-1", port, &clock, before_);
@@ -175,7 +118,7 @@ class CollectorPoint {
     PointResult result;
     result.point = point_;
     std::filesystem::copy(base_->dir() + "/trail", dir_ + "/trail", std::filesystem::copy_options::recursive);
-    std::ofstream(dir_ + "/collector.yaml") << ConfigText(bench_->pki(), dir_);
+    WriteCollectorConfig(bench_->pki(), dir_);
     KillPage page(dir_ + "/page", point_);
     Both(page, &result);
     result.where = page.Where(point_);
@@ -191,7 +134,7 @@ class CollectorPoint {
   }
 
   void Both(const KillPage& page, PointResult* result) {
-    Collector first(dir_, page.Environment(dir_ + "/trail"));
+    CollectorProcess first(dir_, page.Environment(dir_ + "/trail"));
     int port = first.Port();
     // Where nobody listens: the shippers begin, and find it later.
     testing::TcpProxy proxy(port != 0 ? port : 1);
@@ -212,7 +155,7 @@ class CollectorPoint {
     std::error_code none;
     std::filesystem::copy_file(checkpoint, prior, none);
 
-    Collector second(dir_, {});
+    CollectorProcess second(dir_, {});
     port = second.Port();
     if (port == 0) return Wrong("the collector does not start again: " + Tail(dir_ + "/collector.log"));
     proxy.set_target(port);
