@@ -26,6 +26,7 @@
 #include "agent/health/status_document.h"
 #include "agent/health/status_socket.h"
 #include "agent/pipeline/pipeline.h"
+#include "agent/seal/eviction_signer.h"
 #include "agent/seal/sealer.h"
 #include "agent/sealing_sink.h"
 #include "agent/ship/shipper.h"
@@ -48,6 +49,14 @@ constexpr milliseconds kStopDrain{3000};
 constexpr milliseconds kStopShip{2500};
 // The pipeline may be late by this before the watchdog is no longer fed.
 constexpr uint64_t kStalledNs = 10'000'000'000;
+
+// Between two statements about bodies that the spool gave up.
+constexpr std::chrono::seconds kDeclareInterval{5};
+
+IdentityOptions IdentityFrom(const config::v1::AgentConfig& config) {
+  return {config.identity().cert_file(), config.identity().key_file(), config.identity().key_uri(), config.tenant(),
+          config.agent_id()};
+}
 
 // Over the executable and the probes inside it: which program wrote the trail.
 Result<trail::Hash> ProgramHash() {
@@ -79,6 +88,7 @@ class Agent::Impl {
   void PipelineThread(const std::stop_token& stop);
   // Ends the run from any thread; the first reason stays.
   void Fail(ExitCode code, const Status& status);
+  Status DeclareEvictions(bool now);
   Status StartPipeline();
   void GiveKeyToServiceManager();
   [[nodiscard]] std::string StatusDocument() const;
@@ -92,6 +102,7 @@ class Agent::Impl {
   uint64_t started_boot_ns_ = 0;
 
   // In the order of the pipeline; destroyed the other way round.
+  std::unique_ptr<IdentityEvictionSigner> eviction_signer_;
   std::unique_ptr<Spool> spool_;
   std::unique_ptr<Sealer> sealer_;
   std::unique_ptr<Capture> capture_;
@@ -112,8 +123,9 @@ class Agent::Impl {
   // Boot time up to which every record has been handed over.
   std::atomic<uint64_t> drained_to_boot_ns_{0};
   std::atomic<uint64_t> last_tick_boot_ns_{0};
-  std::string stop_reason_;  // set before the pipeline thread is asked to stop
-  Status stop_status_;       // of Pipeline::Stop; read after the join
+  std::chrono::steady_clock::time_point declare_at_{};  // pipeline thread
+  std::string stop_reason_;                             // set before the pipeline thread is asked to stop
+  Status stop_status_;                                  // of Pipeline::Stop; read after the join
 };
 
 Status Agent::Impl::OpenSpool() {
@@ -121,6 +133,8 @@ Status Agent::Impl::OpenSpool() {
   options.dir = config_.state_dir() + "/spool";
   options.max_bytes = config_.spool().max_bytes();
   options.segment_bytes = config_.spool().segment_bytes();
+  eviction_signer_ = std::make_unique<IdentityEvictionSigner>(IdentityFrom(config_), &clock_);
+  options.signer = eviction_signer_.get();
   NT_ASSIGN_OR_RETURN(spool_, Spool::Open(options));
   for (const std::string& message : spool_->recovery().messages) log::Warn(message);
   return OkStatus();
@@ -172,10 +186,13 @@ Status Agent::Impl::OpenPipeline() {
   ship.tenant = config_.tenant();
   ship.agent_id = config_.agent_id();
   shipper_ = std::make_unique<Shipper>(std::move(ship), spool_source_.get(), &clock_);
-  sink_ = std::make_unique<SealingSink>(sealer_.get(), spool_.get(), &clock_, [this] {
-    shipper_->Notify();
-    GiveKeyToServiceManager();
-  });
+  sink_ = std::make_unique<SealingSink>(
+      sealer_.get(), spool_.get(), &clock_,
+      [this] {
+        shipper_->Notify();
+        GiveKeyToServiceManager();
+      },
+      config_.spool().on_full() == "halt");
 
   Dependencies deps;
   deps.source = capture_.get();
@@ -190,6 +207,10 @@ Status Agent::Impl::OpenPipeline() {
   deps.first_event_seq = sealer_->next_event_seq();
   deps.host = ReadHost({config_.labels().begin(), config_.labels().end()}, kVersion);
   deps.spool_bytes = [this] { return spool_->stats().pending_bytes; };
+  deps.evicted = [this] {
+    const SpoolStats stats = spool_->stats();
+    return std::pair(stats.evicted_batches, stats.evicted_events);
+  };
   NT_ASSIGN_OR_RETURN(pipeline_, Pipeline::Create(std::move(deps)));
   return OkStatus();
 }
@@ -218,6 +239,18 @@ void Agent::Impl::Fail(ExitCode code, const Status& status) {
   const uint64_t one = 1;
   // An eventfd takes 8 bytes or nothing; nothing means that it is readable already.
   if (::write(failed_event_.get(), &one, sizeof(one)) < 0) return;
+}
+
+// What the spool gave up to make room, as events: not for each body, since
+// each such event is itself a batch that wants room.
+Status Agent::Impl::DeclareEvictions(bool now) {
+  const auto at = std::chrono::steady_clock::now();
+  if (!now && at < declare_at_) return OkStatus();
+  declare_at_ = at + kDeclareInterval;
+  for (const SpoolEviction& e : spool_->TakeEvictions()) {
+    NT_RETURN_IF_ERROR(pipeline_->Report(event::v1::KIND_AGENT_LOSS, LossOfBodies(e, spool_->stats().level)));
+  }
+  return OkStatus();
 }
 
 // The descriptor is the same for the life of an epoch; its content follows.
@@ -250,8 +283,11 @@ void Agent::Impl::PipelineThread(const std::stop_token& stop) {
     if (Status s = pipeline_->Tick(); !s.ok()) return Fail(ExitCode::kStorage, s);
     last_tick_boot_ns_.store(clock_.BootNs(), std::memory_order_relaxed);
     if (!sink_->refusing()) drained_to_boot_ns_.store(began - slack_ns_, std::memory_order_relaxed);
+    if (Status s = DeclareEvictions(false); !s.ok()) return Fail(ExitCode::kStorage, s);
     next = std::max(next + interval, std::chrono::steady_clock::now());
   }
+  // What can't be stored now, the next start finds in the counters.
+  DeclareEvictions(true).Ignore();
   const auto give_up = std::chrono::steady_clock::now() + kStopDrain;
   while (true) {
     stop_status_ = pipeline_->Stop(stop_reason_);

@@ -49,4 +49,19 @@ std::vector<event::v1::AgentEvent> SpoolLosses(const SpoolRecovery& recovery) {
   return losses;
 }
 
+event::v1::AgentEvent LossOfBodies(const SpoolEviction& evicted, SpoolLevel level) {
+  event::v1::AgentEvent loss;
+  loss.set_stage("spool");
+  loss.set_body_only(true);
+  loss.set_reason(fmt::format("{} of the batches {}..{} of epoch {} are without their body: the spool is at {}",
+                              evicted.batches, evicted.seq_from, evicted.seq_to, evicted.epoch, SpoolLevelName(level)));
+  loss.set_last_epoch(evicted.epoch);
+  loss.set_seq_from(evicted.seq_from);
+  loss.set_seq_to(evicted.seq_to);
+  loss.set_count(evicted.events);
+  loss.set_from_wall_ns(evicted.first_wall_ns);
+  loss.set_to_wall_ns(evicted.last_wall_ns);
+  return loss;
+}
+
 }  // namespace nodetrail::agent

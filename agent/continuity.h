@@ -28,6 +28,9 @@ StartInfo MakeStartInfo(const trail::ChainHead& before, bool continued, std::str
 // and is gone, a loss like any other.
 std::vector<event::v1::AgentEvent> SpoolLosses(const SpoolRecovery& recovery);
 
+// The agent.loss of bodies that the spool gave up to make room.
+event::v1::AgentEvent LossOfBodies(const SpoolEviction& evicted, SpoolLevel level);
+
 }  // namespace nodetrail::agent
 
 #endif  // NODETRAIL_AGENT_CONTINUITY_H_

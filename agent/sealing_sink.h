@@ -30,7 +30,9 @@ struct DurablePosition {
 class SealingSink final : public BatchSink {
  public:
   // `on_durable` is called after each commit, on the pipeline thread.
-  SealingSink(Sealer* sealer, Spool* spool, const Clock* clock, std::function<void()> on_durable);
+  // `halt_on_full`: a spool without any room is fatal (FailedPrecondition).
+  SealingSink(Sealer* sealer, Spool* spool, const Clock* clock, std::function<void()> on_durable,
+              bool halt_on_full = false);
 
   // As BatchSink says. After a refusal for want of room the disk is not asked
   // again for a while: sealing the same batch at each tick would only burn CPU.
@@ -45,6 +47,7 @@ class SealingSink final : public BatchSink {
   Spool* spool_;
   const Clock* clock_;
   std::function<void()> on_durable_;
+  bool halt_on_full_;
   uint64_t retry_at_boot_ns_ = 0;
   Status refusal_;
   std::atomic<bool> refusing_{false};

@@ -27,7 +27,7 @@ WireWriter* BatchBuilder::BeginEvent() {
   return &events_;
 }
 
-void BatchBuilder::EndEvent(uint64_t seq, uint64_t t_boot_ns, uint64_t t_wall_ns, bool critical) {
+void BatchBuilder::EndEvent(uint64_t seq, uint64_t t_boot_ns, uint64_t t_wall_ns, EvidenceClass cls) {
   const size_t length = events_.size() - event_at_;
   events_.End(event_at_);  // may move the bytes
   event_leaves_.push_back(trail::LeafHash(events_.view(events_.size() - length)));
@@ -42,7 +42,8 @@ void BatchBuilder::EndEvent(uint64_t seq, uint64_t t_boot_ns, uint64_t t_wall_ns
   last_boot_ns_ = std::max(last_boot_ns_, t_boot_ns);
   first_wall_ns_ = std::min(first_wall_ns_, t_wall_ns);
   last_wall_ns_ = std::max(last_wall_ns_, t_wall_ns);
-  if (critical && critical_boot_ns_ == 0) critical_boot_ns_ = t_boot_ns;
+  class_ = std::max(class_, cls);
+  if (cls >= EvidenceClass::kCritical && critical_boot_ns_ == 0) critical_boot_ns_ = t_boot_ns;
 }
 
 bool BatchBuilder::AddProcess(Process* process, EventEncoder* encoder) {
@@ -101,6 +102,7 @@ BatchContent BatchBuilder::Take(trail::v1::BatchType type, uint64_t next_seq, ui
   out.raw_body.append(processes_.view());
   out.raw_body.append(events_.view());
   out.raw_body.append(absent_.view());
+  out.evidence_class = class_ == EvidenceClass::kUnstated ? EvidenceClass::kNormal : class_;
   out.event_count = event_count_;
   out.first_event_seq = event_count_ != 0 ? first_seq_ : next_seq;
   out.last_event_seq = event_count_ != 0 ? last_seq_ : next_seq - 1;
@@ -125,6 +127,7 @@ BatchContent BatchBuilder::Take(trail::v1::BatchType type, uint64_t next_seq, ui
   absent_leaves_.clear();
   event_count_ = 0;
   critical_boot_ns_ = 0;
+  class_ = EvidenceClass::kUnstated;
   first_boot_ns_ = last_boot_ns_ = 0;
   ++number_;
   return out;

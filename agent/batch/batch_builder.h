@@ -29,7 +29,7 @@ class BatchBuilder {
   // Where to write the next event; End() takes it in. Nothing else of the
   // builder may be called between the two.
   WireWriter* BeginEvent();
-  void EndEvent(uint64_t seq, uint64_t t_boot_ns, uint64_t t_wall_ns, bool critical);
+  void EndEvent(uint64_t seq, uint64_t t_boot_ns, uint64_t t_wall_ns, EvidenceClass cls);
 
   // Puts the process into the dictionary, unless it is there. False: another
   // state of the same image is there, so the batch must be closed first.
@@ -64,7 +64,8 @@ class BatchBuilder {
   uint64_t first_boot_ns_ = 0, last_boot_ns_ = 0;
   uint64_t first_wall_ns_ = 0, last_wall_ns_ = 0;
   uint64_t critical_boot_ns_ = 0;
-  uint64_t closed_boot_ns_ = 0;  // last_boot_ns of the batch before
+  EvidenceClass class_ = EvidenceClass::kUnstated;  // highest so far
+  uint64_t closed_boot_ns_ = 0;                     // last_boot_ns of the batch before
 };
 
 }  // namespace nodetrail::agent

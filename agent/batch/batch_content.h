@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 
+#include "agent/batch/evidence_class.h"
 #include "nodetrail/trail/v1/trail.pb.h"
 
 namespace nodetrail::agent {
@@ -22,7 +23,8 @@ struct BatchContent {
   uint64_t first_boot_ns = 0, last_boot_ns = 0;
   uint64_t first_wall_ns = 0, last_wall_ns = 0;
   bool critical_flush = false;
-  trail::v1::LossCounters losses;  // cumulative, this epoch
+  EvidenceClass evidence_class = EvidenceClass::kNormal;  // of its most valuable event
+  trail::v1::LossCounters losses;                         // cumulative, this epoch
 };
 
 }  // namespace nodetrail::agent

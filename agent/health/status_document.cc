@@ -59,6 +59,14 @@ std::vector<std::string> Problems(const StatusFacts& f) {
     problems.push_back(
         "the spool has no room: the rings are not emptied, and what they can't hold is lost and counted");
   }
+  if (f.spool.level >= SpoolLevel::kEvict) {
+    problems.push_back(
+        fmt::format("the spool is {} % full ({}): {} bodies with {} events were given up, their headers are kept",
+                    f.spool.used_percent, SpoolLevelName(f.spool.level), f.spool.evicted_batches,
+                    f.spool.evicted_events));
+  } else if (f.spool.level == SpoolLevel::kWarn) {
+    problems.push_back(fmt::format("the spool is {} % full: from 85 % on bodies are given up", f.spool.used_percent));
+  }
   if (f.ship.state == ShipState::kHalted) {
     problems.push_back(fmt::format("the collector refuses a batch: {}", f.ship.last_error));
   } else if (!f.ship.connected && UnackedAgeNs(f) > kPatienceNs) {
@@ -109,6 +117,11 @@ std::string RenderStatus(const StatusFacts& f) {
       {"processes", f.pipeline.processes},
       {"spool_bytes", f.spool.bytes},
       {"spool_batches", f.spool.batches_pending},
+      {"spool_level", SpoolLevelName(f.spool.level)},
+      {"spool_used_percent", f.spool.used_percent},
+      {"evicted_batches", f.spool.evicted_batches},
+      {"evicted_events", f.spool.evicted_events},
+      {"header_only_batches", f.spool.header_only},
       {"oldest_unacked_wall_ns", f.spool.oldest_wall_ns},
       {"lag_seconds", static_cast<double>(UnackedAgeNs(f)) / 1e9},
       {"connected", f.ship.connected},

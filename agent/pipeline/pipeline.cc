@@ -47,6 +47,15 @@ bool NotNow(const Status& status) {
   return status.code() == Code::kResourceExhausted || status.code() == Code::kUnavailable;
 }
 
+// What an event is worth when the spool can't keep all.
+EvidenceClass ClassOfKind(event::v1::Kind kind) {
+  const std::string_view label = schema::KindLabel(kind);
+  if (schema::KindIsCritical(kind)) {
+    return label.starts_with("agent.") ? EvidenceClass::kVital : EvidenceClass::kCritical;
+  }
+  return label.starts_with("file.") ? EvidenceClass::kBulk : EvidenceClass::kNormal;
+}
+
 struct AtomicStats {
   std::atomic<uint64_t> events_total{0}, lost_ring{0}, lost_map{0}, lost_probe{0}, lost_decode{0}, filtered_total{0};
   std::atomic<uint64_t> batches_total{0}, heartbeats_total{0}, processes{0}, redactions{0}, redact_errors{0};
@@ -80,8 +89,8 @@ class PipelineImpl final : public Pipeline {
     critical_age_ns_ = critical > early ? critical - early : 0;
     max_age_ns_ = age > early ? age - early : 0;
     heartbeat_ns_ = uint64_t{deps_.batch.heartbeat_s()} * 1000 * kMs;
-    for (size_t kind = 0; kind < critical_.size(); ++kind) {
-      critical_[kind] = schema::KindIsCritical(static_cast<event::v1::Kind>(kind));
+    for (size_t kind = 0; kind < classes_.size(); ++kind) {
+      classes_[kind] = ClassOfKind(static_cast<event::v1::Kind>(kind));
     }
   }
 
@@ -95,9 +104,9 @@ class PipelineImpl final : public Pipeline {
   void Now();
   [[nodiscard]] uint64_t Wall(uint64_t boot_ns) const { return boot_ns + wall_offset_ns_; }
   [[nodiscard]] bool Blocked() const { return pending_.has_value(); }
-  [[nodiscard]] bool Critical(event::v1::Kind kind) const {
+  [[nodiscard]] EvidenceClass Class(event::v1::Kind kind) const {
     const auto index = static_cast<size_t>(kind);
-    return index < critical_.size() && critical_[index];
+    return index < classes_.size() ? classes_[index] : EvidenceClass::kNormal;
   }
 
   bool OnRecord(std::span<const std::byte> record);
@@ -145,7 +154,7 @@ class PipelineImpl final : public Pipeline {
   uint64_t next_heartbeat_ns_ = 0, last_counters_ns_ = 0, last_reap_ns_ = 0;
   bool hole_seen_ = false, reap_due_ = false;
   bool drained_ = false, stop_told_ = false, stopped_ = false;
-  std::array<bool, 1024> critical_{};
+  std::array<EvidenceClass, 1024> classes_{};
   trail::v1::LossCounters losses_;
   AtomicStats stats_;
 };
@@ -163,7 +172,7 @@ void PipelineImpl::Now() {
 void PipelineImpl::EmitAgent(event::v1::Kind kind, const event::v1::AgentEvent& body) {
   const uint64_t seq = policy_.TakeSeq();
   EventEncoder::EncodeAgent(kind, seq, now_boot_ns_, Wall(now_boot_ns_), body, builder_.BeginEvent());
-  builder_.EndEvent(seq, now_boot_ns_, Wall(now_boot_ns_), Critical(kind));
+  builder_.EndEvent(seq, now_boot_ns_, Wall(now_boot_ns_), Class(kind));
 }
 
 void PipelineImpl::EmitCoverage() {
@@ -214,7 +223,7 @@ void PipelineImpl::EmitSnapshots() {
     AddToDictionary(process, nullptr);
     const uint64_t seq = policy_.TakeSeq();
     encoder_.EncodeSnapshot(seq, now_boot_ns_, Wall(now_boot_ns_), process, builder_.BeginEvent());
-    builder_.EndEvent(seq, now_boot_ns_, Wall(now_boot_ns_), false);
+    builder_.EndEvent(seq, now_boot_ns_, Wall(now_boot_ns_), EvidenceClass::kNormal);
     CloseIfFull();
   }
   if (next_snapshot_ == snapshots_.size()) {
@@ -303,7 +312,7 @@ void PipelineImpl::OnEvent(RawEvent& raw) {
   facts_.seq = policy_.TakeSeq();
   AddToDictionary(actor, child);
   encoder_.Encode(facts_, builder_.BeginEvent());
-  builder_.EndEvent(facts_.seq, raw.header.ktime_boot_ns, facts_.t_wall_ns, Critical(facts_.kind));
+  builder_.EndEvent(facts_.seq, raw.header.ktime_boot_ns, facts_.t_wall_ns, Class(facts_.kind));
   if (type == NT_EXIT) table_.Exit(actor);
   stats_.last_event_boot_ns.store(raw.header.ktime_boot_ns, kRelaxed);
 }
@@ -425,6 +434,11 @@ void PipelineImpl::Close(trail::v1::BatchType type) {
   const bool full = builder_.raw_size() >= deps_.batch.max_bytes();
   pending_ = builder_.Take(type, policy_.next_seq(), now_boot_ns_, Wall(now_boot_ns_));
   pending_->critical_flush = critical && !full && type == trail::v1::BATCH_TYPE_EVENTS;
+  if (deps_.evicted) {
+    const auto [batches, events] = deps_.evicted();
+    losses_.set_evicted_batches(batches);
+    losses_.set_evicted_events(events);
+  }
   pending_->losses = losses_;
   if (const Status status = Offer(); !status.ok() && !NotNow(status)) fatal_ = status;
 }

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "agent/attribute/proc_reader.h"
 #include "agent/attribute/scrubber.h"
@@ -46,6 +47,9 @@ struct Dependencies {
   // goes on after a restart (Sealer::next_event_seq).
   uint64_t first_event_seq = 1;
   std::function<uint64_t()> spool_bytes;  // for the heartbeat; may be empty
+  // Bodies that the spool gave up and the events in them, since the process
+  // started, for the counters of each header; may be empty.
+  std::function<std::pair<uint64_t, uint64_t>()> evicted;
 };
 
 struct StartInfo {

@@ -29,6 +29,7 @@ struct ShipBatch {
   std::string leaf;
   std::string body;         // stored bytes; empty if the batch has none
   bool after_hole = false;  // the batches before it are missing for good
+  std::string eviction{};   // SignedEviction, if the agent gave the body up
 };
 
 // Used by the ship thread alone; the implementation synchronises with the

@@ -363,7 +363,7 @@ class Shipper::Impl {
       // The collector takes it whatever came before: so what was sent before must
       // be in, or it would be passed over for good.
       if (!in_flight_.empty() && (next_->after_hole || declared_hole_ == next_->position)) break;
-      const uint64_t bytes = next_->leaf.size() + next_->body.size();
+      const uint64_t bytes = next_->leaf.size() + next_->body.size() + next_->eviction.size();
       // One batch always fits, whatever its size.
       if (!in_flight_.empty() && (in_flight_.size() >= options_.config.window_batches() ||
                                   in_flight_bytes_ + bytes > options_.config.window_bytes())) {
@@ -375,6 +375,7 @@ class Shipper::Impl {
       ingest::v1::Frame* frame = message.mutable_frame();
       frame->set_leaf(std::move(batch.leaf));
       frame->set_body(std::move(batch.body));
+      frame->set_eviction(std::move(batch.eviction));
       frame->set_after_hole(batch.after_hole || declared_hole_ == batch.position);
       if (!stream_->Write(std::move(message))) break;  // closed: the event is on its way
       writing_ = true;

@@ -23,7 +23,8 @@ class SpoolSource final : public BatchSource {
                      batch->batch_hash,
                      std::move(batch->leaf),
                      std::move(batch->body),
-                     batch->after_hole};
+                     batch->after_hole,
+                     std::move(batch->eviction)};
   }
   void Rewind() override { spool_->Rewind(); }
   std::optional<BatchPosition> Oldest() override {

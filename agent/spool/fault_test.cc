@@ -12,16 +12,7 @@ namespace {
 
 using Op = FaultyFileOps::Op;
 
-class SpoolFaultTest : public SpoolTestBase {
- protected:
-  SpoolFaultTest() { options_.ops = &ops_; }
-  void Heal() {
-    ops_.fault = [](Op, int) { return 0; };
-  }
-  FaultyFileOps ops_;
-};
-
-TEST_F(SpoolFaultTest, AFailedSyncIsNotRepeatedOnItsFile) {
+TEST_F(SpoolFaults, Row02FdatasyncEioOnceIsNotRepeatedOnItsFile) {
   auto spool = Open();
   Append(spool.get(), 2);
   bool failed = false;
@@ -54,7 +45,7 @@ TEST_F(SpoolFaultTest, AFailedSyncIsNotRepeatedOnItsFile) {
 }
 
 // The record whose sync failed is whole on the disk, and superseded.
-TEST_F(SpoolFaultTest, AnAbandonedRecordDoesNotCount) {
+TEST_F(SpoolFaults, Row02AnAbandonedRecordDoesNotCount) {
   auto spool = Open();
   Append(spool.get(), 2);
   trail::TestAgent fork(ca_, "acme", "web-1");
@@ -71,7 +62,7 @@ TEST_F(SpoolFaultTest, AnAbandonedRecordDoesNotCount) {
   EXPECT_EQ(spool->recovery().tampered, 0U);
 }
 
-TEST_F(SpoolFaultTest, NoRoomIsTellingAndHeals) {
+TEST_F(SpoolFaults, Row04Row05NoRoomAnywhereIsTellingAndHeals) {
   options_.segment_bytes = 16 * 1024;
   auto spool = Open();
   Append(spool.get(), 2);
@@ -92,7 +83,7 @@ TEST_F(SpoolFaultTest, NoRoomIsTellingAndHeals) {
   ExpectBatches(Drain(spool.get()));
 }
 
-TEST_F(SpoolFaultTest, IoErrorsForEverAreUnavailable) {
+TEST_F(SpoolFaults, Row03EioForEverIsUnavailable) {
   auto spool = Open();
   Append(spool.get(), 1);
   for (const Op where : {Op::kSync, Op::kWrite, Op::kSyncDir}) {
@@ -109,7 +100,7 @@ TEST_F(SpoolFaultTest, IoErrorsForEverAreUnavailable) {
   ExpectBatches(Drain(Open().get()));
 }
 
-TEST_F(SpoolFaultTest, ShortWritesGoOn) {
+TEST_F(SpoolFaults, Row07ShortWritesGoOn) {
   ops_.max_write = 7;
   auto spool = Open();
   Append(spool.get(), 3);
@@ -117,7 +108,7 @@ TEST_F(SpoolFaultTest, ShortWritesGoOn) {
   ExpectBatches(Drain(Open().get()));
 }
 
-TEST_F(SpoolFaultTest, AckSurvivesItsFaults) {
+TEST_F(SpoolFaults, Row03AnAckSurvivesItsFaults) {
   options_.segment_bytes = 16 * 1024;
   auto spool = Open();
   Append(spool.get(), 30);
@@ -138,7 +129,7 @@ TEST_F(SpoolFaultTest, AckSurvivesItsFaults) {
 
 // A full disk: the segments are full too, and acknowledgements must still get
 // in, or the disk would stay full for ever.
-TEST_F(SpoolFaultTest, AFullDiskCanBeEmptied) {
+TEST_F(SpoolFaults, Row04AFullDiskCanBeEmptied) {
   options_.segment_bytes = 16 * 1024;
   auto spool = Open();
   Append(spool.get(), 30);
@@ -219,7 +210,7 @@ class LossyFileOps final : public FileOps {
   std::map<std::string, std::vector<Write>> undo_;
 };
 
-TEST_F(SpoolFaultTest, PowerLossKeepsWhatWasCommitted) {
+TEST_F(SpoolFaults, Row09UnsyncedWritesLostKeepsWhatWasCommitted) {
   std::mt19937 random(20240607);
   for (int round = 0; round < 40; ++round) {
     LossyFileOps ops;

@@ -67,13 +67,14 @@ uint32_t RecordCrc(std::string_view header20, const SpoolSalt& salt, std::string
   return trail::Crc32c(payload, trail::Crc32c(trail::View(salt), trail::Crc32c(header20)));
 }
 
-std::string EncodeRecord(SpoolRecordType type, uint64_t lsn, std::string_view payload, const SpoolSalt& salt) {
+std::string EncodeRecord(SpoolRecordType type, uint64_t lsn, std::string_view payload, const SpoolSalt& salt,
+                         EvidenceClass cls) {
   std::string out;
   out.reserve(RecordBytes(payload.size()));
   PutLe(&out, kRecordMagic, 4);
   PutLe(&out, kRecordVersion, 1);
   PutLe(&out, static_cast<uint8_t>(type), 1);
-  PutLe(&out, 0, 2);  // flags
+  PutLe(&out, static_cast<uint8_t>(cls), 2);  // flags
   PutLe(&out, payload.size(), 4);
   PutLe(&out, lsn, 8);
   PutLe(&out, RecordCrc(out, salt, payload), 4);
@@ -84,13 +85,15 @@ std::string EncodeRecord(SpoolRecordType type, uint64_t lsn, std::string_view pa
 
 std::optional<SpoolRecordHeader> DecodeRecordHeader(std::string_view bytes) {
   if (bytes.size() != kSpoolRecordHeaderBytes) return std::nullopt;
-  if (GetLe(bytes, 0, 4) != kRecordMagic || GetLe(bytes, 4, 1) != kRecordVersion || GetLe(bytes, 6, 2) != 0) {
-    return std::nullopt;
-  }
+  if (GetLe(bytes, 0, 4) != kRecordMagic || GetLe(bytes, 4, 1) != kRecordVersion) return std::nullopt;
   const uint64_t type = GetLe(bytes, 5, 1);
-  if (type < 1 || type > 3) return std::nullopt;
+  const uint64_t flags = GetLe(bytes, 6, 2);
+  if (type < 1 || type > 4) return std::nullopt;
   SpoolRecordHeader out;
   out.type = static_cast<SpoolRecordType>(type);
+  const bool has_class = out.type == SpoolRecordType::kBatch || out.type == SpoolRecordType::kEvicted;
+  if (flags >= (has_class ? kEvidenceClasses : 1U)) return std::nullopt;
+  out.cls = static_cast<EvidenceClass>(flags);
   out.length = static_cast<uint32_t>(GetLe(bytes, 8, 4));
   out.lsn = GetLe(bytes, 12, 8);
   out.crc = static_cast<uint32_t>(GetLe(bytes, kCrcCovered, 4));
@@ -115,6 +118,26 @@ std::optional<BatchPayload> DecodeBatchPayload(std::string_view payload) {
   if (leaf > trail::kMaxLeafBytes || body > trail::kMaxBodyBytes || payload.size() != 8 + leaf + body)
     return std::nullopt;
   return BatchPayload{payload.substr(8, leaf), payload.substr(8 + leaf)};
+}
+
+std::string EncodeEvictedPayload(uint64_t at_lsn, std::string_view leaf, std::string_view eviction) {
+  std::string out;
+  out.reserve(16 + leaf.size() + eviction.size());
+  PutLe(&out, leaf.size(), 4);
+  PutLe(&out, eviction.size(), 4);
+  PutLe(&out, at_lsn, 8);
+  out += leaf;
+  out += eviction;
+  return out;
+}
+
+std::optional<EvictedPayload> DecodeEvictedPayload(std::string_view payload) {
+  if (payload.size() < 16) return std::nullopt;
+  const uint64_t leaf = GetLe(payload, 0, 4);
+  const uint64_t eviction = GetLe(payload, 4, 4);
+  if (leaf > trail::kMaxLeafBytes || eviction > trail::kMaxEvictionBytes || payload.size() != 16 + leaf + eviction)
+    return std::nullopt;
+  return EvictedPayload{GetLe(payload, 8, 8), payload.substr(16, leaf), payload.substr(16 + leaf)};
 }
 
 std::string EncodeAckPayload(const SpoolAck& ack) {

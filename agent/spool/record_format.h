@@ -10,7 +10,9 @@
 #include <string>
 #include <string_view>
 
+#include "agent/batch/evidence_class.h"
 #include "nodetrail/base/status.h"
+#include "nodetrail/trail/eviction.h"
 #include "nodetrail/trail/leaf.h"
 
 namespace nodetrail::agent {
@@ -36,16 +38,23 @@ std::optional<SpoolSegmentHeader> DecodeSegmentHeader(std::string_view bytes);
 std::string SegmentName(uint64_t first_lsn);
 std::optional<uint64_t> ParseSegmentName(std::string_view name);
 
-enum class SpoolRecordType : uint8_t { kBatch = 1, kAck = 2, kHead = 3 };
+enum class SpoolRecordType : uint8_t {
+  kBatch = 1,
+  kAck = 2,
+  kHead = 3,
+  kEvicted = 4,  // a batch whose body was given up
+};
 
 struct SpoolRecordHeader {
   SpoolRecordType type = SpoolRecordType::kBatch;
-  uint32_t length = 0;  // of the payload
+  EvidenceClass cls = EvidenceClass::kUnstated;  // of a batch
+  uint32_t length = 0;                           // of the payload
   uint64_t lsn = 0;
   uint32_t crc = 0;
 };
 // Header, payload and padding to kSpoolAlign.
-std::string EncodeRecord(SpoolRecordType type, uint64_t lsn, std::string_view payload, const SpoolSalt& salt);
+std::string EncodeRecord(SpoolRecordType type, uint64_t lsn, std::string_view payload, const SpoolSalt& salt,
+                         EvidenceClass cls = EvidenceClass::kUnstated);
 // `bytes` holds kSpoolRecordHeaderBytes. Nothing if it can't be a record.
 std::optional<SpoolRecordHeader> DecodeRecordHeader(std::string_view bytes);
 // Of the first 20 bytes of the record header, the salt and the payload.
@@ -62,6 +71,16 @@ struct BatchPayload {
   std::string_view body;
 };
 std::optional<BatchPayload> DecodeBatchPayload(std::string_view payload);
+
+// Payload of an evicted batch: u32 leaf length, u32 eviction length, u64 LSN of
+// the record that was next when the body was given up, leaf, SignedEviction.
+std::string EncodeEvictedPayload(uint64_t at_lsn, std::string_view leaf, std::string_view eviction);
+struct EvictedPayload {
+  uint64_t at_lsn = 0;
+  std::string_view leaf;
+  std::string_view eviction;
+};
+std::optional<EvictedPayload> DecodeEvictedPayload(std::string_view payload);
 
 struct SpoolAck {
   bool known = false;  // false: nothing was ever acknowledged

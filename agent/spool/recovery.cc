@@ -10,6 +10,7 @@
 #include <system_error>
 #include <vector>
 
+#include "agent/spool/compaction.h"
 #include "agent/spool/segment_scanner.h"
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/guard.h"
@@ -34,6 +35,7 @@ class Recovery {
     }
     if (!out_.segments.empty()) MakeDurable(out_.segments.back());
     NoteFrontLoss();
+    CountEvictions();
     if (last_leaf_ && NT_GUARD(spool_signature, !trail::VerifyLeafSignature(*last_leaf_)))
       Tampered("the newest batch is wrongly signed");
     out_.report.head = out_.head.head;
@@ -61,6 +63,8 @@ class Recovery {
     std::vector<std::string> paths;
     for (fs::directory_iterator it(dir_, error), end; !error && it != end; it.increment(error)) {
       if (it->path().extension() == ".seg") paths.push_back(it->path().string());
+      // What a compaction had not finished: the segment itself is still there.
+      if (it->path().filename() == kCompactionTemp) ops_->Unlink(it->path().string());
     }
     if (error) Say(fmt::format("spool: list {}: {}", dir_, error.message()));
     std::sort(paths.begin(), paths.end());
@@ -241,21 +245,62 @@ class Recovery {
       case SpoolRecordType::kHead:
         if (const auto head = DecodeHeadPayload(item.payload)) TakeHead(*head);
         return;
+      case SpoolRecordType::kEvicted: return TakeEvicted(item, segment);
       case SpoolRecordType::kBatch: break;
     }
     const auto payload = DecodeBatchPayload(item.payload);
-    auto leaf = payload ? trail::ParseLeaf(payload->leaf) : Result<trail::ParsedLeaf>(InvalidArgument("no batch"));
-    if (!leaf.ok()) {
-      Tampered(fmt::format("{} at {}: {}", segment->path, item.offset, leaf.status().message()));
+    if (!TakeBatch(item, payload ? payload->leaf : std::string_view(), payload ? payload->body.size() : 0, segment)) {
       return;
     }
+    NoteEvictable(item.cls, payload->body.size(), segment);
+  }
+
+  // The leaf, and in the body's place the statement about this very batch. Who
+  // signed that, the collector judges.
+  void TakeEvicted(const ScanItem& item, SegmentInfo* segment) {
+    const auto payload = DecodeEvictedPayload(item.payload);
+    if (!TakeBatch(item, payload ? payload->leaf : std::string_view(), payload ? payload->eviction.size() : 0,
+                   segment)) {
+      return;
+    }
+    const trail::v1::BatchHeader& h = last_leaf_->header;
+    const auto eviction = trail::ParseEviction(payload->eviction);
+    if (!eviction.ok() || eviction->statement.batch_hash() != trail::View(last_leaf_->batch_hash) ||
+        eviction->statement.body_sha256() != h.body_sha256()) {
+      Tampered(fmt::format("{} at {}: an eviction that is not of its batch", segment->path, item.offset));
+    }
+    evictions_.push_back({payload->at_lsn, h.epoch(), h.seq(), h.event_count()});
+    // Those before the last batch but one are counted in the last one's header.
+    while (!evictions_.empty() && evictions_.front().at_lsn <= batch_lsns_[0]) evictions_.pop_front();
+  }
+
+  bool TakeBatch(const ScanItem& item, std::string_view leaf_bytes, size_t rest, SegmentInfo* segment) {
+    auto leaf =
+        leaf_bytes.empty() ? Result<trail::ParsedLeaf>(InvalidArgument("no batch")) : trail::ParseLeaf(leaf_bytes);
+    if (!leaf.ok()) {
+      Tampered(fmt::format("{} at {}: {}", segment->path, item.offset, leaf.status().message()));
+      return false;
+    }
+    batch_lsns_ = {batch_lsns_[1], item.lsn};
     const trail::v1::BatchHeader& h = leaf->header;
     CheckChain(h);
     ++segment->batches;
-    segment->batch_bytes += payload->leaf.size() + payload->body.size();
+    segment->batch_bytes += leaf_bytes.size() + rest;
     segment->last_batch = {h.epoch(), h.seq()};
     out_.head.head = trail::HeadOf(h, leaf->batch_hash);
     last_leaf_ = std::move(*leaf);
+    return true;
+  }
+
+  // Evictions that no header counts yet, of batches that still wait.
+  void CountEvictions() {
+    const SpoolAck& ack = out_.head.ack;
+    for (const Eviction& e : evictions_) {
+      if (e.at_lsn <= batch_lsns_[0]) continue;
+      if (ack.known && std::pair(e.epoch, e.seq) <= std::pair(ack.epoch, ack.seq)) continue;
+      ++out_.uncounted_batches;
+      out_.uncounted_events += e.events;
+    }
   }
 
   void TakeAck(const SpoolAck& ack) {
@@ -353,6 +398,14 @@ class Recovery {
   RecoveredSpool out_;
   std::optional<trail::ChainHead> front_;
   std::optional<trail::ParsedLeaf> last_leaf_;
+  std::array<uint64_t, 2> batch_lsns_{};  // of the last but one, of the last
+  struct Eviction {
+    uint64_t at_lsn = 0;
+    uint64_t epoch = 0;
+    uint64_t seq = 0;
+    uint64_t events = 0;
+  };
+  std::deque<Eviction> evictions_;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #ifndef NODETRAIL_AGENT_SPOOL_RECOVERY_H_
 #define NODETRAIL_AGENT_SPOOL_RECOVERY_H_
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -26,12 +27,21 @@ struct SegmentInfo {
   uint64_t batches = 0;
   uint64_t batch_bytes = 0;    // leaf + body of those
   Spool::Position last_batch;  // if batches > 0
+  // Body bytes that could be given up, by class.
+  std::array<uint64_t, kEvidenceClasses> evictable{};
+  // Counts how often the file was replaced by a compacted one.
+  uint64_t generation = 0;
+  // What could not be gained at this floor can't be gained again (compaction.h).
+  uint64_t tried_floor = UINT64_MAX;
 };
 
 struct RecoveredSpool {
   std::deque<SegmentInfo> segments;  // by first_lsn
   SpoolHead head;
   uint64_t next_lsn = 1;
+  // Bodies given up so shortly before the end that no header counts them yet.
+  uint64_t uncounted_batches = 0;
+  uint64_t uncounted_events = 0;
   SpoolRecovery report;
 };
 

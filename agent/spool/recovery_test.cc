@@ -46,7 +46,7 @@ class RecoveryTest : public SpoolTestBase {
   }
 };
 
-TEST_F(RecoveryTest, ATornTailIsCutAtEveryLength) {
+TEST_F(RecoveryTest, Row08ATornTailIsCutAtEveryLength) {
   const std::string path = Prepare(4);
   const std::string good = Load(path);
   const std::vector<Place> records = BatchRecords(good);
@@ -65,7 +65,7 @@ TEST_F(RecoveryTest, ATornTailIsCutAtEveryLength) {
   EXPECT_FALSE(fs::is_empty(options_.dir + "/quarantine"));
 }
 
-TEST_F(RecoveryTest, AppendsGoOnAfterATornTail) {
+TEST_F(RecoveryTest, Row08AppendsGoOnAfterATornTail) {
   const std::string path = Prepare(4);
   const std::string good = Load(path);
   Store(path, good.substr(0, good.size() - 30));
@@ -81,7 +81,7 @@ TEST_F(RecoveryTest, AppendsGoOnAfterATornTail) {
   EXPECT_EQ(out.size(), 4U);
 }
 
-TEST_F(RecoveryTest, RotInTheMiddleLosesOneBatchAndSaysWhich) {
+TEST_F(RecoveryTest, Row11RotInTheMiddleLosesOneBatchAndSaysWhich) {
   const std::string path = Prepare(6);
   const std::string good = Load(path);
   const std::vector<Place> records = BatchRecords(good);
@@ -110,7 +110,7 @@ TEST_F(RecoveryTest, RotInTheMiddleLosesOneBatchAndSaysWhich) {
   }
 }
 
-TEST_F(RecoveryTest, RotUnderAnOpenSpoolIsAHoleToo) {
+TEST_F(RecoveryTest, Row11RotUnderAnOpenSpoolIsAHoleToo) {
   const auto spool = Open();
   Append(spool.get(), 4);
   const std::string path = Segments().at(0);
@@ -148,7 +148,7 @@ TEST_F(RecoveryTest, AnEditedBatchWithARepairedChecksumIsTampering) {
   }
 }
 
-TEST_F(RecoveryTest, StartsOnWhateverLiesThere) {
+TEST_F(RecoveryTest, Row13StartsOnWhateverLiesThere) {
   { Append(Open().get(), 3); }
   const std::string dir = options_.dir + "/";
   ASSERT_EQ(::mkfifo((dir + SegmentName(100)).c_str(), 0600), 0);
@@ -178,14 +178,14 @@ TEST_F(RecoveryTest, StartsOnWhateverLiesThere) {
   ExpectBatches(Drain(spool.get()));
 }
 
-TEST_F(RecoveryTest, ARenamedSegmentIsReadByItsHeader) {
+TEST_F(RecoveryTest, Row12ARenamedSegmentIsReadByItsHeader) {
   const std::string path = Prepare(3);
   fs::rename(path, options_.dir + "/" + SegmentName(0x777));
   const auto spool = Open();
   ExpectBatches(Drain(spool.get()));
 }
 
-TEST_F(RecoveryTest, AMissingSegmentIsReported) {
+TEST_F(RecoveryTest, Row12AMissingSegmentIsReported) {
   options_.segment_bytes = 8 * 1024;
   { Append(Open().get(), 40); }
   const std::vector<std::string> segments = Segments();

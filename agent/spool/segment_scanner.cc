@@ -54,6 +54,7 @@ SegmentScanner::Read SegmentScanner::ReadRecord(uint64_t offset, ScanItem* item)
   item->offset = offset;
   item->end = offset + RecordBytes(header->length);
   item->type = header->type;
+  item->cls = header->cls;
   item->lsn = header->lsn;
   item->payload = payload_;
   return Read::kGood;

@@ -27,6 +27,7 @@ struct ScanItem {
   uint64_t offset = 0;
   uint64_t end = 0;  // offset of what follows
   SpoolRecordType type = SpoolRecordType::kBatch;
+  EvidenceClass cls = EvidenceClass::kUnstated;
   uint64_t lsn = 0;
   std::string_view payload;  // valid until the next call
   int error = 0;

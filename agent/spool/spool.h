@@ -12,17 +12,27 @@
 #include <string>
 #include <vector>
 
+#include "agent/batch/evidence_class.h"
 #include "agent/spool/file_ops.h"
+#include "agent/spool/ladder.h"
 #include "nodetrail/base/status.h"
 #include "nodetrail/trail/leaf.h"
 
 namespace nodetrail::agent {
 
+class EvictionSigner;
+
 struct SpoolOptions {
-  std::string dir;                  // created if missing, mode 0700
-  uint64_t max_bytes = 2ULL << 30;  // disk taken by segments
+  std::string dir;  // created if missing, mode 0700
+  // Disk that segments and reserve.headers take. While a segment is compacted
+  // its new file comes on top: at most max_bytes + one segment (or one record,
+  // if that is larger) + 64 KiB for `reserve`. quarantine/ is not counted.
+  uint64_t max_bytes = 2ULL << 30;
   uint64_t segment_bytes = 16U << 20;
   FileOps* ops = nullptr;  // null: SystemFileOps()
+  // Signs for bodies that are given up; outlives the spool. Null: none are,
+  // and a full spool refuses.
+  EvictionSigner* signer = nullptr;
 };
 
 // What recovery met. Anything here but torn_bytes means that batches may be
@@ -56,6 +66,14 @@ struct SpoolStats {
   uint64_t acked = 0;            // since open
   uint64_t append_errors = 0;
   uint64_t full_refusals = 0;  // appends refused for want of room
+  SpoolLevel level = SpoolLevel::kOk;
+  uint64_t used_percent = 0;  // of what segments may take
+  // Bodies given up since open, those included that a crash left uncounted.
+  uint64_t evicted_batches = 0;
+  uint64_t evicted_events = 0;
+  uint64_t header_only = 0;      // of evicted_batches: stored without their body from the start
+  uint64_t compactions = 0;      // segments written anew since open
+  uint64_t eviction_errors = 0;  // room could not be made: signer or disk
 };
 
 struct SpooledBatch {
@@ -65,12 +83,13 @@ struct SpooledBatch {
   trail::Hash batch_hash{};
   std::string leaf;
   std::string body;
+  std::string eviction;  // SignedEviction, if the body was given up
   // Batches before this one are missing for good (rot): tell the collector.
   bool after_hole = false;
 };
 
 // Append: pipeline thread. Next, Ack, ResumeAfter, Rewind, oldest_pending: ship
-// thread. stats, head and Stop: any.
+// thread. stats, head, TakeEvictions and Stop: any.
 class Spool {
  public:
   // Always opens, whatever lies in the directory: what can't be used is moved
@@ -86,7 +105,9 @@ class Spool {
   // no room (max_bytes, ENOSPC, EDQUOT, EFBIG). Unavailable: I/O errors. A
   // write or fsync that fails is never repeated on its file: the same bytes go
   // to a new segment, which from then on supersedes what the old one may hold.
-  Status Append(const trail::SealedBatch& batch);
+  // May give up bodies to make room, that of this batch included: at most one
+  // segment is written anew in a call, and 512 statements are signed.
+  Status Append(const trail::SealedBatch& batch, EvidenceClass cls = EvidenceClass::kUnstated);
 
   // The oldest unacknowledged batch that the cursor has not passed; waits up
   // to `timeout` for one. Nothing: time ran out or Stop was called.
@@ -106,6 +127,8 @@ class Spool {
 
   [[nodiscard]] trail::ChainHead head() const;
   [[nodiscard]] SpoolStats stats() const;
+  // Bodies given up since the last call, one entry an epoch: for agent.loss.
+  std::vector<SpoolEviction> TakeEvictions();
   // Position of the oldest unacknowledged batch; nothing: all acknowledged.
   struct Position {
     uint64_t epoch = 0;

@@ -101,7 +101,7 @@ void Run(std::string bytes, unsigned mode) {
     NT_CHECK(item.lsn > lsn);
     lsn = item.lsn;
     // A record has one encoding, padding aside.
-    const std::string again = EncodeRecord(item.type, item.lsn, item.payload, salt);
+    const std::string again = EncodeRecord(item.type, item.lsn, item.payload, salt, item.cls);
     NT_CHECK(again.size() == item.end - item.offset);
     NT_CHECK(bytes.compare(item.offset, kSpoolRecordHeaderBytes, again, 0, kSpoolRecordHeaderBytes) == 0);
     NT_CHECK(ParseSegmentName(SegmentName(lsn)) == lsn);
@@ -110,6 +110,13 @@ void Run(std::string bytes, unsigned mode) {
         if (const auto batch = DecodeBatchPayload(item.payload)) {
           NT_CHECK(EncodeBatchPayload(batch->leaf, batch->body) == item.payload);
           (void)trail::ParseLeaf(batch->leaf).ok();
+        }
+        break;
+      case SpoolRecordType::kEvicted:
+        if (const auto evicted = DecodeEvictedPayload(item.payload)) {
+          NT_CHECK(EncodeEvictedPayload(evicted->at_lsn, evicted->leaf, evicted->eviction) == item.payload);
+          (void)trail::ParseLeaf(evicted->leaf).ok();
+          (void)trail::ParseEviction(evicted->eviction).ok();
         }
         break;
       case SpoolRecordType::kAck:

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/seal/eviction_signer.h"
 #include "agent/spool/file_ops.h"
 #include "agent/spool/spool.h"
 #include "trail/testing/temp_dir.h"
@@ -78,6 +79,23 @@ class FaultyFileOps final : public FileOps {
   FileOps& real_ = SystemFileOps();
 };
 
+// Signs with the identity of a test's agent.
+class TestSigner final : public EvictionSigner {
+ public:
+  explicit TestSigner(const trail::TestAgent* agent) : agent_(agent) {}
+  Result<std::string> Sign(const trail::v1::BatchHeader& header, const trail::Hash& batch_hash) override {
+    if (fail) return InvalidArgument("no key");
+    trail::SealedBatch batch;
+    batch.header = header;
+    batch.batch_hash = batch_hash;
+    return agent_->Eviction(batch);
+  }
+  bool fail = false;
+
+ private:
+  const trail::TestAgent* agent_;
+};
+
 class SpoolTestBase : public ::testing::Test {
  protected:
   SpoolTestBase() : agent_(ca_, "acme", "web-1") { options_.dir = dir_ / "spool"; }
@@ -125,6 +143,16 @@ class SpoolTestBase : public ::testing::Test {
   trail::TestAgent agent_;
   SpoolOptions options_;
   std::vector<trail::SealedBatch> batches_;
+};
+
+// Rows of the fault table: each test is named after its row.
+class SpoolFaults : public SpoolTestBase {
+ protected:
+  SpoolFaults() { options_.ops = &ops_; }
+  void Heal() {
+    ops_.fault = [](FaultyFileOps::Op, int) { return 0; };
+  }
+  FaultyFileOps ops_;
 };
 
 }  // namespace nodetrail::agent

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writes the seeds of the header, note, policy, checkpoint, receipt and spool fuzzers
+// Writes the seeds of the header, eviction, note, policy, checkpoint, receipt and spool fuzzers
 // under the folder given: tests/fuzz/corpus. The same bytes every time.
 #include <cstdio>
 #include <string>
@@ -11,6 +11,7 @@
 #include "nodetrail/base/fd.h"
 #include "nodetrail/event/v1/event.pb.h"
 #include "nodetrail/trail/body.h"
+#include "nodetrail/trail/eviction.h"
 #include "nodetrail/trail/leaf.h"
 #include "nodetrail/trail/merkle.h"
 #include "nodetrail/trail/note.h"
@@ -157,6 +158,26 @@ Status Receipts(const std::string& dir) {
   return Write(dir, "bent", 1, std::string("\x2a\x11\x07\x40", 4));
 }
 
+std::string Envelope() {
+  const v1::BatchHeader h = Header(3, v1::BATCH_TYPE_EVENTS);
+  v1::SignedEviction envelope;
+  envelope.set_statement(EvictionStatement(h, Sha256Of("batch"), 1'700'000'100'000'000'000).SerializeAsString());
+  envelope.set_signature("not a signature");
+  envelope.set_identity_cert("not a certificate");
+  return envelope.SerializeAsString();
+}
+
+Status Evictions(const std::string& dir) {
+  NT_RETURN_IF_ERROR(Write(dir, "raw", 0, Envelope()));
+  NT_RETURN_IF_ERROR(Write(dir, "cert", 5, Envelope()));
+  v1::SignedEviction two;
+  NT_CHECK(two.ParseFromString(Envelope()));
+  two.add_intermediates("one");
+  two.add_intermediates("two");
+  NT_RETURN_IF_ERROR(Write(dir, "intermediates", 7, two.SerializeAsString()));
+  return Write(dir, "signed", 7, Envelope());
+}
+
 Status Spool(const std::string& dir) {
   agent::SpoolSegmentHeader header;
   header.first_lsn = 1;
@@ -179,18 +200,28 @@ Status Spool(const std::string& dir) {
   NT_RETURN_IF_ERROR(Write(dir, "unreadable", 0x4f, segment));
   NT_RETURN_IF_ERROR(Write(dir, "shorter-than-said", static_cast<char>(0x87), segment));
   std::string rotten = segment;
+  const std::string evicted =
+      agent::EncodeSegmentHeader(header) +
+      EncodeRecord(Type::kHead, 1, agent::EncodeHeadPayload(head), header.salt) +
+      EncodeRecord(Type::kEvicted, 2, agent::EncodeEvictedPayload(9, leaf, Envelope()), header.salt,
+                   agent::EvidenceClass::kBulk) +
+      EncodeRecord(Type::kBatch, 3, agent::EncodeBatchPayload(leaf, "body"), header.salt,
+                   agent::EvidenceClass::kVital);
+  NT_RETURN_IF_ERROR(Write(dir, "evicted", 0, evicted));
+  NT_RETURN_IF_ERROR(Write(dir, "evicted-repaired", 7, evicted));
   rotten[agent::kSpoolHeaderBytes + 30] = static_cast<char>(rotten[agent::kSpoolHeaderBytes + 30] ^ 1);
   return Write(dir, "rot", 1, rotten);
 }
 
 Status Run(const std::string& root) {
-  for (const char* name : {"/checkpoint", "/header", "/note", "/policy", "/receipt", "/spool"})
+  for (const char* name : {"/checkpoint", "/eviction", "/header", "/note", "/policy", "/receipt", "/spool"})
     NT_RETURN_IF_ERROR(MakeDirectories(root + name, 0755));
   NT_RETURN_IF_ERROR(Headers(root + "/header"));
   NT_RETURN_IF_ERROR(Notes(root + "/note"));
   NT_RETURN_IF_ERROR(Policies(root + "/policy"));
   NT_RETURN_IF_ERROR(Checkpoints(root + "/checkpoint"));
   NT_RETURN_IF_ERROR(Receipts(root + "/receipt"));
+  NT_RETURN_IF_ERROR(Evictions(root + "/eviction"));
   return Spool(root + "/spool");
 }
 
