@@ -29,6 +29,7 @@ class SpoolLadder : public SpoolTestBase {
     options_.max_bytes = 1024 * kKiB;
     options_.signer = &signer_;
     options_.ops = &ops_;
+    ops_.real_sync = false;
   }
 
   // A batch whose stored body is about `bytes` long.
