@@ -15,6 +15,7 @@
 #include "nodetrail/trail/chain.h"
 #include "nodetrail/trail/crypto.h"
 #include "trail/testing/test_agent.h"
+#include "trail/throughput_bench.h"
 
 namespace nodetrail::trail {
 namespace {
@@ -89,8 +90,17 @@ void Batches() {
 }  // namespace
 }  // namespace nodetrail::trail
 
-int main() {
+// nt_trail_bench [TRAIL_DIR]: with a trail that the product wrote, what sealing
+// and ingest do with its events as well.
+int main(int argc, char** argv) {
   nodetrail::trail::Libraries();
   nodetrail::trail::Batches();
-  return 0;
+  if (argc < 2) {
+    std::printf(
+        "throughput needs recorded events: ./dev bench trail TRAIL_DIR, a trail that a build was observed in\n");
+    return 0;
+  }
+  const nodetrail::Status status = nodetrail::trail::BenchThroughput(argv[1]);
+  if (!status.ok()) std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  return status.ok() ? 0 : 1;
 }

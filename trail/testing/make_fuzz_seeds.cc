@@ -201,12 +201,10 @@ Status Spool(const std::string& dir) {
   NT_RETURN_IF_ERROR(Write(dir, "shorter-than-said", static_cast<char>(0x87), segment));
   std::string rotten = segment;
   const std::string evicted =
-      agent::EncodeSegmentHeader(header) +
-      EncodeRecord(Type::kHead, 1, agent::EncodeHeadPayload(head), header.salt) +
+      agent::EncodeSegmentHeader(header) + EncodeRecord(Type::kHead, 1, agent::EncodeHeadPayload(head), header.salt) +
       EncodeRecord(Type::kEvicted, 2, agent::EncodeEvictedPayload(9, leaf, Envelope()), header.salt,
                    agent::EvidenceClass::kBulk) +
-      EncodeRecord(Type::kBatch, 3, agent::EncodeBatchPayload(leaf, "body"), header.salt,
-                   agent::EvidenceClass::kVital);
+      EncodeRecord(Type::kBatch, 3, agent::EncodeBatchPayload(leaf, "body"), header.salt, agent::EvidenceClass::kVital);
   NT_RETURN_IF_ERROR(Write(dir, "evicted", 0, evicted));
   NT_RETURN_IF_ERROR(Write(dir, "evicted-repaired", 7, evicted));
   rotten[agent::kSpoolHeaderBytes + 30] = static_cast<char>(rotten[agent::kSpoolHeaderBytes + 30] ^ 1);

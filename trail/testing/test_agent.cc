@@ -28,10 +28,6 @@ SealedBatch TestAgent::Batch(int events, const Edit& edit) {
 }
 
 SealedBatch TestAgent::BatchOf(std::vector<event::v1::Event> events, const Edit& edit) {
-  const bool opening = !head_.known;
-  if (!key_) key_ = RatchetKey::Generate(sig_alg);
-  RatchetKey next = RatchetKey::Generate(key_->alg());
-
   event::v1::EventBatch batch;
   batch.set_schema_version(1);
   event::v1::Process process;
@@ -46,6 +42,20 @@ SealedBatch TestAgent::BatchOf(std::vector<event::v1::Event> events, const Edit&
     now_ns += 1'000'000;
     batch.add_events(event.SerializeAsString());
   }
+  return Seal(batch, first, edit);
+}
+
+SealedBatch TestAgent::BatchOfRecords(const event::v1::EventBatch& batch) {
+  const uint64_t first = next_event_;
+  next_event_ += static_cast<uint64_t>(batch.events_size());
+  now_ns += 1'000'000;
+  return Seal(batch, first, nullptr);
+}
+
+SealedBatch TestAgent::Seal(const event::v1::EventBatch& batch, uint64_t first, const Edit& edit) {
+  const bool opening = !head_.known;
+  if (!key_) key_ = RatchetKey::Generate(sig_alg);
+  RatchetKey next = RatchetKey::Generate(key_->alg());
   const std::string raw = batch.SerializeAsString();
 
   SealedBatch out;
@@ -67,7 +77,7 @@ SealedBatch TestAgent::BatchOf(std::vector<event::v1::Event> events, const Edit&
   h.set_next_key(next.public_key());
   h.set_first_event_seq(first);
   h.set_last_event_seq(next_event_ - 1);
-  h.set_event_count(events.size());
+  h.set_event_count(static_cast<uint64_t>(batch.events_size()));
   h.set_raw_body_len(raw.size());
   h.set_stored_body_len(out.body.size());
   h.set_events_root(Bytes(EventsRoot(batch)));

@@ -32,6 +32,8 @@ class TestAgent {
   SealedBatch Batch(int events = 3, const Edit& edit = nullptr);
   // With these events (their numbers and times are set here).
   SealedBatch BatchOf(std::vector<event::v1::Event> events, const Edit& edit = nullptr);
+  // With these records as they are; the numbers in their events are not looked at.
+  SealedBatch BatchOfRecords(const event::v1::EventBatch& batch);
   SealedBatch CleanShutdown();
 
   // agent.gap that tells of the end of the previous epoch.
@@ -60,6 +62,8 @@ class TestAgent {
   std::function<void(v1::EpochOpen*)> edit_open;
 
  private:
+  SealedBatch Seal(const event::v1::EventBatch& batch, uint64_t first, const Edit& edit);
+
   std::string tenant_;
   std::string agent_id_;
   TestCa::Identity identity_;
