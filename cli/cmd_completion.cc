@@ -73,7 +73,7 @@ _nodetrail() {{
   local fields="{fields}"
   COMPREPLY=()
   case $prev in
-    --config|--ca|--cert|--key|--identity-ca|--log-key|--prior) compopt -o default; return ;;
+    --config|--ca|--cert|--key|--identity-ca|--log-key|--prior|--policy|--receipt|--trail|--out) compopt -o default; return ;;
     --color) COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
     --kind) COMPREPLY=($(compgen -W "{kinds}" -- "$cur")); return ;;
   esac

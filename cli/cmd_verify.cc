@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// nodetrail verify: the whole trail directory, offline.
+// nodetrail verify: a trail directory or a bundle, offline.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -10,6 +10,8 @@
 
 #include "cli/context.h"
 #include "cli/proof.h"
+#include "collector/query/expr/expr.h"
+#include "nodetrail/base/clock.h"
 #include "nodetrail/base/fd.h"
 #include "nodetrail/trail/verify.h"
 
@@ -17,9 +19,44 @@ namespace nodetrail::cli {
 namespace {
 
 struct VerifyOptions {
-  std::string dir, identity_ca, log_key, prior, tenant;
+  std::string dir, identity_ca, policy, log_key, until, tenant;
+  std::vector<std::string> prior;
+  double heartbeat_s = 30;
   bool no_bodies = false;
 };
+
+// Which logs and witnesses: --policy, or the log key alone. The key of the
+// configuration counts if the command line says nothing of a log.
+Status TakeLogPolicy(const VerifyOptions& options, const Context& context, trail::VerifyPolicy* policy) {
+  if (!options.policy.empty()) {
+    NT_ASSIGN_OR_RETURN(const std::string text, ReadFile(options.policy, trail::kMaxPolicyBytes));
+    auto parsed = trail::LogPolicy::Parse(text);
+    if (!parsed.ok()) return Annotate(parsed.status(), options.policy);
+    policy->log_policy = *std::move(parsed);
+  }
+  const bool named = policy->log_policy && !policy->log_policy->logs().empty();
+  if (named && options.log_key.empty()) return OkStatus();
+  auto key =
+      LoadLogKey(options.log_key.empty() ? context.config().log_public_key() : options.log_key, context.config_path());
+  if (!key.ok()) return std::move(key).status();
+  policy->log_key = *key;
+  if (policy->log_policy && !named && !*key) {
+    return InvalidArgument(fmt::format("{}: names no log; add a line \"log VKEY\", or give --log-key", options.policy));
+  }
+  return OkStatus();
+}
+
+Status TakeCoverage(const VerifyOptions& options, trail::VerifyPolicy* policy) {
+  if (options.heartbeat_s < 0.001 || options.heartbeat_s > 1e6) {
+    return InvalidArgument("--heartbeat: seconds, 0.001 to 1000000");
+  }
+  policy->heartbeat_ns = static_cast<uint64_t>(options.heartbeat_s * 1e9);
+  if (options.until.empty()) return OkStatus();
+  auto until = expr::ParseTime(options.until, SystemClock().WallNs());
+  if (!until.ok()) return Annotate(until.status(), "--until");
+  policy->coverage_until_ns = *until;
+  return OkStatus();
+}
 
 int RunVerify(const VerifyOptions& options, Context& context) {
   const auto& config = context.config();
@@ -37,15 +74,16 @@ int RunVerify(const VerifyOptions& options, Context& context) {
   if (!ca.ok())
     return Fail(ExitFor(ca.status()) == kExitNotFound ? kExitConfig : ExitFor(ca.status()), ca.status().message());
   policy.identity_ca_pem = *std::move(ca);
-  auto key = LoadLogKey(options.log_key.empty() ? config.log_public_key() : options.log_key, context.config_path());
-  if (!key.ok()) return Fail(kExitConfig, key.status().message());
-  policy.log_key = *key;
+  if (const Status status = TakeLogPolicy(options, context, &policy); !status.ok()) {
+    return Fail(kExitConfig, status.message());
+  }
+  if (const Status status = TakeCoverage(options, &policy); !status.ok()) return Fail(status);
   policy.tenant = options.tenant;
   policy.check_bodies = !options.no_bodies;
-  if (!options.prior.empty()) {
-    auto prior = ReadFile(options.prior, trail::kMaxNoteBytes);
+  for (const std::string& file : options.prior) {
+    auto prior = ReadFile(file, trail::kMaxNoteBytes);
     if (!prior.ok()) return Fail(prior.status());
-    policy.kept.push_back({options.prior, *std::move(prior)});
+    policy.kept.push_back({file, *std::move(prior)});
   }
   using Clock = std::chrono::steady_clock;
   const bool show = ::isatty(STDERR_FILENO) == 1;
@@ -67,8 +105,8 @@ int RunVerify(const VerifyOptions& options, Context& context) {
     const bool bad =
         report->verdict == trail::TrailVerdict::kTamper || report->verdict == trail::TrailVerdict::kUnexplainedGap;
     Print(context.Paint(good ? "32" : bad ? "31" : "33", trail::VerifyReportText(*report)));
-    if (!policy.log_key) {
-      Note("no log key was given: the checkpoint's signature was not judged. Set log_public_key, or give --log-key.");
+    if (!policy.log_key && !policy.log_policy) {
+      Note("no log key was given: the checkpoint's signature was not judged. Set log_public_key, or give --policy.");
     }
   }
   return static_cast<int>(report->verdict);
@@ -77,14 +115,21 @@ int RunVerify(const VerifyOptions& options, Context& context) {
 }  // namespace
 
 void AddVerify(CLI::App& app, const SetAction& set) {
-  auto* command = app.add_subcommand("verify", "verify a trail directory: signatures, chains, tree, bodies");
+  auto* command = app.add_subcommand("verify", "verify a trail or a bundle: signatures, chains, tree, bodies");
   const auto options = std::make_shared<VerifyOptions>();
-  command->add_option("trail_dir", options->dir, "the trail (default: trail_dir of the configuration)")
+  command->add_option("dir", options->dir, "trail or bundle (default: trail_dir of the configuration)")
       ->type_name("DIR");
   command->add_option("--identity-ca", options->identity_ca, "PEM: authorities that enrol agents")->type_name("FILE");
-  command->add_option("--log-key", options->log_key, "verifier key of the log, or a file that holds it")
+  command->add_option("--policy", options->policy, "logs, witnesses and quorum that you trust (tlog-policy)")
+      ->type_name("FILE");
+  command->add_option("--log-key", options->log_key, "verifier key of the log, or a file: a policy without witnesses")
       ->type_name("VKEY");
-  command->add_option("--prior", options->prior, "a checkpoint you kept: the log must extend it")->type_name("FILE");
+  command->add_option("--prior", options->prior, "checkpoint or receipt you kept: the log must extend it; may repeat")
+      ->type_name("FILE");
+  command->add_option("--heartbeat", options->heartbeat_s, "of the agents: two without a batch are a silence (30)")
+      ->type_name("SECONDS");
+  command->add_option("--until", options->until, "tell of silence up to then (default: the newest batch)")
+      ->type_name("TIME");
   command->add_option("--tenant", options->tenant, "every batch must be of this tenant");
   command->add_flag("--no-bodies", options->no_bodies, "headers and tree only");
   command->footer(R"(It needs no network and no collector, and trusts neither. Exit status:
@@ -93,7 +138,8 @@ void AddVerify(CLI::App& app, const SetAction& set) {
 
 Examples:
   nodetrail verify /var/lib/nodetrail/trail
-  nodetrail verify --json --prior checkpoint-of-january trail/ | jq .first_bad)");
+  nodetrail verify bundle --identity-ca ca.pem --policy policy.txt
+  nodetrail verify --json --prior january.checkpoint --prior mine.tlog-proof trail/ | jq .first_bad)");
   command->callback(
       [set, options] { set(Configured([options](Context& context) { return RunVerify(*options, context); })); });
 }

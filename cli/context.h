@@ -95,6 +95,7 @@ void AddTree(CLI::App& app, const SetAction& set);
 void AddShow(CLI::App& app, const SetAction& set);
 void AddStatus(CLI::App& app, const SetAction& set);
 void AddVerify(CLI::App& app, const SetAction& set);
+void AddExport(CLI::App& app, const SetAction& set);
 void AddDoctor(CLI::App& app, const SetAction& set);
 void AddCompletion(CLI::App& app, const SetAction& set);
 

@@ -22,6 +22,7 @@ constexpr const char* kExamples = R"(Examples:
   nodetrail show web-1:3:1057                      one event whole, and its proof
   nodetrail tree 4711                              a process, where it came from and what it did
   nodetrail verify /var/lib/nodetrail/trail        has anybody changed history
+  nodetrail export --since 24h --out bundle        evidence for somebody elsewhere
   nodetrail doctor                                 what this node's kernel grants, what is wrong
 
 Configuration: --config, else $NODETRAIL_CONFIG, else /etc/nodetrail/cli.yaml.
@@ -61,6 +62,7 @@ int main(int argc, char** argv) {
   nodetrail::cli::AddShow(app, set);
   nodetrail::cli::AddTree(app, set);
   nodetrail::cli::AddVerify(app, set);
+  nodetrail::cli::AddExport(app, set);
   nodetrail::cli::AddDoctor(app, set);
   nodetrail::cli::AddCompletion(app, set);
 

@@ -384,6 +384,10 @@ Result<std::string> TrailReader::Tile(std::string_view path) const {
   return ReadRegular(fmt::format("{}/log/{}", dir_, path), kMaxTileBytes);
 }
 
+Result<std::string> TrailReader::BundleFile(std::string_view path, uint64_t max_bytes) const {
+  return ReadRegular(fmt::format("{}/{}", dir_, path), max_bytes);
+}
+
 Result<std::string> TrailReader::Checkpoint() const { return ReadFile(dir_ + "/log/checkpoint", 1U << 20); }
 
 }  // namespace nodetrail::trail

@@ -45,6 +45,8 @@ class TrailVerification {
     chains_.emplace(policy_, cas_, scope_, &findings_);
     bodies_.emplace(reader_, cas_, reader_->is_bundle() ? &scope_ : nullptr, &*chains_, &findings_);
     NT_RETURN_IF_ERROR(checkpoint_.Read(&report_));
+    NT_RETURN_IF_ERROR(bundle_.ReadReceipts(
+        [this](const std::string& file, std::string_view text) { checkpoint_.AddReceipt(file, text); }));
     if (checkpoint_.size() && !reader_->is_bundle()) tiles_.emplace(reader_, *checkpoint_.size());
     Status failed;
     NT_RETURN_IF_ERROR(reader_->Inspect([&](const LeafLocation& where, std::string_view leaf, bool whole) {
@@ -80,6 +82,7 @@ class TrailVerification {
     checkpoint_.Append(leaf_hash);
     if (tiles_) NT_RETURN_IF_ERROR(tiles_->Append(leaf, leaf_hash));
     auto parsed = ParseLeaf(leaf);
+    checkpoint_.CheckReceipts(where, leaf_hash, parsed.ok() ? BatchName(parsed->header) : std::string());
     if (!parsed.ok()) {
       findings_.AddBadLeaf(where, std::string(parsed.status().message()), {});
       return OkStatus();

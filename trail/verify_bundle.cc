@@ -4,15 +4,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <set>
+#include <system_error>
 #include <utility>
 
-#include "nodetrail/base/fd.h"
+#include "nodetrail/trail/receipt.h"
 
 namespace nodetrail::trail {
 namespace {
 
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kSumFile = "manifest.sha256";
+constexpr const char* kReceiptsDir = "receipts";
 
 // The file is there and not what it should be: no matter of the verifier's.
 bool IsEvidence(Code code) {
@@ -26,19 +30,15 @@ void BundleCheck::Wrong(std::string text, std::string file) {
   findings_->Add(FindingKind::kTamper, std::move(text), {}, nullptr, std::move(file));
 }
 
-Result<std::string> BundleCheck::ReadFileOf(const std::string& name, size_t max_bytes) const {
-  return ReadFile(reader_->dir() + "/" + name, max_bytes);
-}
-
 Status BundleCheck::Read() {
   if (!reader_->is_bundle()) return OkStatus();
-  const auto text = ReadFileOf(kManifestFile, kMaxManifestBytes);
+  const auto text = reader_->BundleFile(kManifestFile, kMaxManifestBytes);
   if (!text.ok()) {
     if (!IsEvidence(text.status().code())) return text.status();
     Wrong(std::string(text.status().message()), kManifestFile);
     return OkStatus();
   }
-  const auto sum = ReadFileOf(kSumFile, kMaxManifestBytes);
+  const auto sum = reader_->BundleFile(kSumFile, kMaxManifestBytes);
   if (!sum.ok()) {
     if (!IsEvidence(sum.status().code())) return sum.status();
     Wrong(std::string(sum.status().message()), kSumFile);
@@ -52,6 +52,43 @@ Status BundleCheck::Read() {
     return OkStatus();
   }
   manifest_ = *std::move(manifest);
+  return OkStatus();
+}
+
+Status BundleCheck::ReadReceipts(const std::function<void(const std::string&, std::string_view)>& take) {
+  if (!reader_->is_bundle()) return OkStatus();
+  std::set<std::string> names;
+  const std::filesystem::path dir = std::filesystem::path(reader_->dir()) / kReceiptsDir;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    names.insert(it->path().filename().string());
+    if (names.size() > kMaxBundleReceipts) {
+      Wrong("more than 10,000 receipts", kReceiptsDir);
+      return OkStatus();
+    }
+  }
+  if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory) {
+    return ErrnoStatus(error.value(), fmt::format("list {}", dir.string()));
+  }
+  if (error == std::errc::not_a_directory) Wrong("not a directory", kReceiptsDir);
+  for (const std::string& name : names) {
+    const std::string file = fmt::format("{}/{}", kReceiptsDir, name);
+    if (!ValidReceiptFile(name)) {
+      Wrong("not the name of a receipt's file", fmt::format("{}/…", kReceiptsDir));
+      continue;
+    }
+    const auto text = reader_->BundleFile(file, kMaxReceiptBytes);
+    if (text.ok()) {
+      take(file, *text);
+    } else if (IsEvidence(text.status().code())) {
+      Wrong(std::string(text.status().message()), file);
+    } else {
+      return text.status();
+    }
+  }
+  if (manifest_ && names.size() != manifest_->receipts) {
+    Wrong(fmt::format("the manifest says {} receipts, there are {}", manifest_->receipts, names.size()), kManifestFile);
+  }
   return OkStatus();
 }
 

@@ -5,6 +5,7 @@
 #define NODETRAIL_TRAIL_VERIFY_BUNDLE_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -28,6 +29,10 @@ class BundleCheck {
   // not hold: that is bad enough, and who knows what is missing.
   [[nodiscard]] BundleScope scope() const;
 
+  // Hands the files in receipts/ to `take`, by name; what is no receipt's file
+  // is a finding. An error is operational.
+  Status ReadReceipts(const std::function<void(const std::string& file, std::string_view text)>& take);
+
   // After the last leaf. `bodies`: batches of the scope that have one, nothing
   // if they were not looked at.
   void Finish(const std::optional<Checkpoint>& checkpoint, uint64_t leaves, std::optional<uint64_t> bodies,
@@ -35,7 +40,6 @@ class BundleCheck {
 
  private:
   void Wrong(std::string text, std::string file);
-  Result<std::string> ReadFileOf(const std::string& name, size_t max_bytes) const;
 
   const TrailReader* reader_;
   Findings* findings_;

@@ -12,6 +12,7 @@ namespace nodetrail::trail {
 namespace {
 
 constexpr std::string_view kCheckpointFile = "log/checkpoint";
+constexpr std::string_view kReceiptHead = "c2sp.org/tlog-proof@v1\n";
 
 }  // namespace
 
@@ -78,19 +79,83 @@ Status CheckpointCheck::ReadKept() {
   if (!log_policy_) {
     return InvalidArgument("verify: a checkpoint that you kept needs the log key, or a policy that has it");
   }
-  for (const KeptNote& note : policy_.kept) {
-    // What was enough when it was kept is enough: the quorum is not asked.
-    auto verdict = log_policy_->Examine(note.bytes);
-    if (!verdict.ok()) return Annotate(verdict.status(), fmt::format("verify: {}", note.name));
-    if (checkpoint_ && verdict->checkpoint.origin != checkpoint_->origin) {
-      return InvalidArgument(
-          fmt::format("verify: {}: of log {}, not of {}", note.name, verdict->checkpoint.origin, checkpoint_->origin));
-    }
-    Keep(note.name, std::move(verdict->checkpoint));
-  }
-  std::stable_sort(kept_.begin(), kept_.end(),
-                   [](const Kept& a, const Kept& b) { return a.checkpoint.size < b.checkpoint.size; });
+  for (const KeptNote& note : policy_.kept) NT_RETURN_IF_ERROR(KeepNote(note));
   return OkStatus();
+}
+
+Status CheckpointCheck::KeepNote(const KeptNote& note) {
+  const std::string context = fmt::format("verify: {}", note.name);
+  std::optional<Receipt> receipt;
+  if (note.bytes.starts_with(kReceiptHead)) {
+    auto parsed = ParseReceipt(note.bytes);
+    if (!parsed.ok()) return Annotate(parsed.status(), context);
+    receipt = *std::move(parsed);
+  }
+  // What was enough when it was kept is enough: the quorum is not asked.
+  auto verdict = log_policy_->Examine(receipt ? receipt->checkpoint : note.bytes);
+  if (!verdict.ok()) return Annotate(verdict.status(), context);
+  Checkpoint checkpoint = std::move(verdict->checkpoint);
+  if (checkpoint_ && checkpoint.origin != checkpoint_->origin) {
+    return InvalidArgument(fmt::format("{}: of log {}, not of {}", context, checkpoint.origin, checkpoint_->origin));
+  }
+  if (receipt) {
+    if (receipt->index >= checkpoint.size) return InvalidArgument(context + ": of a leaf beyond its checkpoint");
+    const uint64_t index = receipt->index;
+    receipts_.emplace(index, HeldReceipt{note.name, {}, *std::move(receipt), checkpoint, false});
+  }
+  Keep(note.name, std::move(checkpoint));
+  return OkStatus();
+}
+
+void CheckpointCheck::AddReceipt(const std::string& file, std::string_view text) {
+  auto receipt = ParseReceipt(text);
+  if (!receipt.ok()) {
+    findings_->Add(FindingKind::kTamper, std::string(receipt.status().message()), {}, nullptr, file);
+    return;
+  }
+  HeldReceipt held{file, {}, *std::move(receipt), {}, true};
+  if (log_policy_) {
+    auto verdict = log_policy_->Examine(held.receipt.checkpoint);
+    if (!verdict.ok()) {
+      held.wrong = std::string(verdict.status().message());
+    } else if (!verdict->quorum) {
+      held.wrong =
+          fmt::format("the receipt's checkpoint lacks the policy's quorum of witnesses: {}", verdict->shortfall);
+    } else {
+      held.checkpoint = std::move(verdict->checkpoint);
+    }
+  } else {
+    const auto note = ParseNote(held.receipt.checkpoint);
+    auto checkpoint = note.ok() ? ParseCheckpointBody(note->text) : Result<Checkpoint>(note.status());
+    if (checkpoint.ok()) {
+      held.checkpoint = *std::move(checkpoint);
+    } else {
+      held.wrong = std::string(checkpoint.status().message());
+    }
+  }
+  if (held.wrong.empty() && checkpoint_ && held.checkpoint.origin != checkpoint_->origin) {
+    held.wrong = fmt::format("the receipt is of log {}, not of {}", held.checkpoint.origin, checkpoint_->origin);
+  }
+  if (held.wrong.empty()) Keep(file, held.checkpoint);
+  const uint64_t index = held.receipt.index;
+  receipts_.emplace(index, std::move(held));
+}
+
+void CheckpointCheck::CheckReceipts(const LeafLocation& where, const Hash& leaf_hash, const std::string& batch) {
+  const auto [begin, end] = receipts_.equal_range(where.index);
+  for (auto it = begin; it != end; ++it) {
+    HeldReceipt& held = it->second;
+    if (held.wrong.empty()) {
+      const Status holds =
+          VerifyInclusion(leaf_hash, where.index, held.checkpoint.size, held.receipt.path, held.checkpoint.root);
+      if (!holds.ok()) held.wrong = fmt::format("the receipt is not of this leaf: {}", holds.message());
+    }
+    if (held.wrong.empty()) continue;
+    findings_->Add(FindingKind::kTamper,
+                   held.of_bundle ? held.wrong : fmt::format("{} ({}, which you hold)", held.wrong, held.file), batch,
+                   &where, held.of_bundle ? held.file : std::string());
+  }
+  receipts_.erase(begin, end);
 }
 
 void CheckpointCheck::Keep(std::string name, Checkpoint checkpoint) {
@@ -103,7 +168,10 @@ void CheckpointCheck::Keep(std::string name, Checkpoint checkpoint) {
     findings_->Add(FindingKind::kTamper,
                    fmt::format("wrong root of the empty log in the checkpoint you hold ({})", name));
   }
-  kept_.push_back({std::move(name), std::move(checkpoint)});
+  // By size; of one size in the order they came.
+  const auto after = std::upper_bound(kept_.begin(), kept_.end(), checkpoint.size,
+                                      [](uint64_t size, const Kept& kept) { return size < kept.checkpoint.size; });
+  kept_.insert(after, {std::move(name), std::move(checkpoint)});
 }
 
 void CheckpointCheck::Append(const Hash& leaf_hash) {
@@ -121,6 +189,13 @@ void CheckpointCheck::Append(const Hash& leaf_hash) {
 
 void CheckpointCheck::Finish(VerifyReport* report) {
   const uint64_t leaves = report->leaves;
+  for (const auto& [index, held] : receipts_) {
+    findings_->Add(FindingKind::kTamper,
+                   held.wrong.empty()
+                       ? fmt::format("the receipt is of leaf {}, the log holds {} ({})", index, leaves, held.file)
+                       : held.wrong,
+                   {}, nullptr, held.of_bundle ? held.file : std::string());
+  }
   for (; next_kept_ < kept_.size(); ++next_kept_) {
     if (!NT_GUARD(verify_prior_size, kept_[next_kept_].checkpoint.size > leaves)) continue;
     findings_->Add(FindingKind::kTamper,

@@ -5,11 +5,13 @@
 #ifndef NODETRAIL_TRAIL_VERIFY_CHECKPOINT_H_
 #define NODETRAIL_TRAIL_VERIFY_CHECKPOINT_H_
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "nodetrail/trail/merkle.h"
+#include "nodetrail/trail/receipt.h"
 #include "nodetrail/trail/trail_store.h"
 #include "nodetrail/trail/verify.h"
 #include "trail/verify_findings.h"
@@ -27,6 +29,11 @@ class CheckpointCheck {
   Status Read(VerifyReport* report);
   // The next leaf of the log, damaged or not.
   void Append(const Hash& leaf_hash);
+  // A receipt out of a bundle; `file` is its name in it. After Read, before any leaf.
+  void AddReceipt(const std::string& file, std::string_view text);
+  // The receipts of the leaf that was appended last; `batch` is its name, if it
+  // has one.
+  void CheckReceipts(const LeafLocation& where, const Hash& leaf_hash, const std::string& batch);
   // After the last leaf.
   void Finish(VerifyReport* report);
 
@@ -44,7 +51,17 @@ class CheckpointCheck {
     Checkpoint checkpoint;
   };
 
+  // A receipt, until its leaf comes by.
+  struct HeldReceipt {
+    std::string file;
+    std::string wrong;  // if it does not hold whatever the leaf is
+    Receipt receipt;
+    Checkpoint checkpoint;
+    bool of_bundle = false;
+  };
+
   Status MakePolicy();
+  Status KeepNote(const KeptNote& note);
   void ReadOwn(VerifyReport* report);
   Status ReadKept();
   // A checkpoint whose root the log must have at its size.
@@ -56,8 +73,9 @@ class CheckpointCheck {
   Findings* findings_;
   std::optional<Checkpoint> checkpoint_;
   std::optional<LogPolicy> log_policy_;
-  std::vector<Kept> kept_;  // by size
-  size_t next_kept_ = 0;    // the first that is larger than the tree
+  std::vector<Kept> kept_;                         // by size
+  std::multimap<uint64_t, HeldReceipt> receipts_;  // by index
+  size_t next_kept_ = 0;                           // the first that is larger than the tree
   CompactRange tree_;
   bool valid_ = false;  // under the policy, its quorum included
   bool root_agrees_ = false;

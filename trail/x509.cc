@@ -220,6 +220,13 @@ CaSet& CaSet::operator=(CaSet&&) noexcept = default;
 CaSet::CaSet(const CaSet&) = default;
 CaSet& CaSet::operator=(const CaSet&) = default;
 
+CaSet CaSet::None() {
+  auto rep = std::make_shared<Rep>();
+  rep->store.reset(X509_STORE_new());
+  NT_CHECK(rep->store != nullptr);
+  return CaSet(std::move(rep));
+}
+
 Result<CaSet> CaSet::FromPem(std::string_view pem) {
   NT_ASSIGN_OR_RETURN(const std::vector<Certificate> authorities, Certificate::AllFromPem(pem));
   auto rep = std::make_shared<Rep>();

@@ -70,6 +70,8 @@ struct ExportOptions {
   std::vector<std::string> receipts;  // paths of files to put in
 };
 
+using ExportProgress = std::function<bool(uint64_t done, uint64_t of)>;
+
 struct ExportReport {
   BundleManifest manifest;
   uint64_t leaves = 0;
@@ -85,11 +87,10 @@ struct ExportReport {
 // over the leaves, a damaged leaf, a body that is missing or another. On an
 // error nothing is left behind. Errors: NotFound (no trail, no checkpoint, no
 // batch in the scope, unknown agent), AlreadyExists, DataLoss (the trail is
-// damaged: verify it), or the file system's. `progress` is called now and then
-// with the leaves done and their number.
+// damaged: verify it), Cancelled, or the file system's. `progress` is called now
+// and then with the leaves done and their number; false cancels.
 Result<ExportReport> ExportBundle(const std::string& trail_dir, const std::string& out_dir,
-                                  const ExportOptions& options,
-                                  const std::function<void(uint64_t done, uint64_t of)>& progress = nullptr);
+                                  const ExportOptions& options, const ExportProgress& progress = nullptr);
 
 }  // namespace nodetrail::trail
 

@@ -164,6 +164,8 @@ class CaSet {
  public:
   // One or more PEM certificates.
   static Result<CaSet> FromPem(std::string_view pem);
+  // No authority: nothing chains to it.
+  static CaSet None();
 
   ~CaSet();
   CaSet(CaSet&&) noexcept;

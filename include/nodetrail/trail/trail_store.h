@@ -140,6 +140,9 @@ class TrailReader {
   // any tile. Unverified.
   Result<std::string> Tile(std::string_view path) const;
 
+  // A file of a bundle, by its path in it; errors as Tile. Unverified.
+  Result<std::string> BundleFile(std::string_view path, uint64_t max_bytes) const;
+
   // log/checkpoint; NotFound if there is none.
   Result<std::string> Checkpoint() const;
 
