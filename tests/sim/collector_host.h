@@ -64,7 +64,6 @@ class CollectorHost {
   std::vector<std::shared_ptr<Wire>> wires_;
   std::vector<trail::Hash> replayed_;
   std::vector<std::pair<uint64_t, trail::Hash>> published_;
-  uint64_t failed_ops_before_ = 0;
 };
 
 }  // namespace nodetrail::sim
