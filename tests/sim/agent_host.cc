@@ -269,12 +269,13 @@ std::string AgentHost::Report(const std::vector<std::string>& events, bool clean
   if (status.ok()) {
     waiting_.reset();
     const trail::ChainHead head = spool_->head();
+    sealed_ = true;
     last_signer_ = head.seq > 0 ? head_before.next_key : "";
     durable[{head.epoch, head.seq}] = head.batch_hash;
     ++counts_["batch sealed"];
     if (!key_before.empty() && sealer_->KeyFd() >= 0) {
-      const std::string kept = key_before.substr(0, 512);
-      NT_CHECK(::pwrite(sealer_->KeyFd(), kept.data(), kept.size(), 1024) == static_cast<ssize_t>(kept.size()));
+      const std::string kept = key_before.substr(0, 2048);
+      NT_CHECK(::pwrite(sealer_->KeyFd(), kept.data(), kept.size(), 2048) == static_cast<ssize_t>(kept.size()));
     }
     return "";
   }
@@ -287,12 +288,16 @@ std::string AgentHost::Check() {
   if (!up() || disk.dead()) return "";
   if (spool_->stats().bytes > (512U << 10))
     return fmt::format("I6: {}: the spool takes {} bytes", id(), spool_->stats().bytes);
-  // The public half of a durable batch's key must be gone from the page that
-  // holds the private one beside it.
-  if (sealer_->KeyFd() >= 0 && !durable.empty()) {
+  // No 32 bytes of the key page may be the private half of the durable batch's key.
+  if (sealer_->KeyFd() >= 0 && std::exchange(sealed_, false) && last_signer_.size() == 32) {
     const std::string keys = ReadKeys(sealer_->KeyFd());
-    if (!last_signer_.empty() && keys.find(last_signer_) != std::string::npos) {
-      return fmt::format("ratchet: {}: the key of a durable batch is still in memory", id());
+    const std::string zeros(8, '\0');
+    for (size_t at = 0; at + 32 <= keys.size(); at += 8) {
+      if (keys.compare(at, 8, zeros) == 0) continue;
+      const auto key = trail::Ed25519Key::FromSeed(std::string_view(keys).substr(at, 32));
+      if (key.ok() && trail::View(key->public_key()) == last_signer_) {
+        return fmt::format("ratchet: {}: the key of a durable batch is still in memory", id());
+      }
     }
   }
   return "";

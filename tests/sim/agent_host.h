@@ -111,6 +111,7 @@ class AgentHost {
   std::unique_ptr<agent::SpoolSource> source_;
   // A batch the spool had no room for: offered again, as the pipeline does.
   std::optional<agent::BatchContent> waiting_;
+  bool sealed_ = false;      // since the last Check
   std::string last_signer_;  // public key of the last durable batch; empty: not known
   std::string clone_key_;    // of the planted bug
 
