@@ -141,8 +141,11 @@ void AddExport(CLI::App& app, const SetAction& set) {
   command->add_option("--trail", flags->trail, "the trail (default: trail_dir of the configuration)")->type_name("DIR");
   command->add_option("--since", flags->since, "2h, 3d, or 2026-03-01T09:00:00Z")->type_name("TIME");
   command->add_option("--until", flags->until, "the same; included")->type_name("TIME");
-  command->add_option("--agent", flags->agents, "only bodies of this agent; may repeat")->type_name("ID");
+  command->add_option("--agent", flags->agents, "only bodies of this agent; may repeat")
+      ->allow_extra_args(false)
+      ->type_name("ID");
   command->add_option("--receipt", flags->receipts, "a receipt (NAME.tlog-proof) to put in; may repeat")
+      ->allow_extra_args(false)
       ->type_name("FILE");
   command->footer(R"(It reads the collector's directory, while the collector runs or not, and needs no key. All
 leaves up to the checkpoint are in a bundle, bodies only of its scope. DIR appears when all

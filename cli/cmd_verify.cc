@@ -125,6 +125,7 @@ void AddVerify(CLI::App& app, const SetAction& set) {
   command->add_option("--log-key", options->log_key, "verifier key of the log, or a file: a policy without witnesses")
       ->type_name("VKEY");
   command->add_option("--prior", options->prior, "checkpoint or receipt you kept: the log must extend it; may repeat")
+      ->allow_extra_args(false)
       ->type_name("FILE");
   command->add_option("--heartbeat", options->heartbeat_s, "of the agents: two without a batch are a silence (30)")
       ->type_name("SECONDS");

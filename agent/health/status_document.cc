@@ -60,9 +60,9 @@ std::vector<std::string> Problems(const StatusFacts& f) {
         "the spool has no room: the rings are not emptied, and what they can't hold is lost and counted");
   }
   if (f.spool.level >= SpoolLevel::kEvict) {
-    problems.push_back(fmt::format(
-        "the spool is {} % full ({}): {} bodies with {} events were given up, their headers are kept",
-        f.spool.used_percent, SpoolLevelName(f.spool.level), f.spool.evicted_batches, f.spool.evicted_events));
+    problems.push_back(fmt::format("{} ({}): {} bodies with {} events were given up, their headers are kept",
+                                   SpoolFullness(f.spool.level, f.spool.used_percent), SpoolLevelName(f.spool.level),
+                                   f.spool.evicted_batches, f.spool.evicted_events));
   } else if (f.spool.level == SpoolLevel::kWarn) {
     problems.push_back(fmt::format("the spool is {} % full: from 85 % on bodies are given up", f.spool.used_percent));
   }

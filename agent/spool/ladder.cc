@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/spool/ladder.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "agent/spool/compaction.h"
@@ -24,6 +26,11 @@ std::string_view SpoolLevelName(SpoolLevel level) {
     case SpoolLevel::kFull: return "full";
   }
   return "unknown";
+}
+
+std::string SpoolFullness(SpoolLevel level, uint64_t used_percent) {
+  if (level < SpoolLevel::kHeadersOnly) return fmt::format("the spool is {} % full", used_percent);
+  return fmt::format("there is no room for the spool, its segments fill {} % of what they may", used_percent);
 }
 
 SpoolLevel LevelOf(uint64_t used, uint64_t usable) {

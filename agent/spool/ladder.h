@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +25,10 @@ enum class SpoolLevel : uint8_t {
 };
 // "ok", "warn", "evict", "critical_only", "headers_only", "full".
 std::string_view SpoolLevelName(SpoolLevel level);
+
+// For people: "the spool is 87 % full", or that there is no room for it, which
+// says nothing of its own share when others filled the disk.
+std::string SpoolFullness(SpoolLevel level, uint64_t used_percent);
 
 // By how much is used; kHeadersOnly and kFull are found by trying.
 SpoolLevel LevelOf(uint64_t used, uint64_t usable);

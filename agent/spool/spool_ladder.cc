@@ -196,8 +196,8 @@ void Spool::Impl::SetLevel(SpoolLevel level) {
     before = std::exchange(counters.level, level);
   }
   if (level > before && level >= SpoolLevel::kWarn) {
-    log::Warn(fmt::format("spool: {} is {} % full: {}", options.dir, Used() / std::max<uint64_t>(1, Usable() / 100),
-                          SpoolLevelName(level)));
+    log::Warn(fmt::format("{}, at {}: {}", SpoolFullness(level, Used() / std::max<uint64_t>(1, Usable() / 100)),
+                          options.dir, SpoolLevelName(level)));
   } else if (before >= SpoolLevel::kWarn && level == SpoolLevel::kOk) {
     log::Info("spool: there is room again");
   }

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <utility>
@@ -64,6 +65,10 @@ uint64_t BatchStore::ReceivedWallNs(const trail::Hash& body_sha256) const {
   struct stat st {};
   if (::stat(fmt::format("{}/{}", trail_dir_, trail::BodyPath(body_sha256)).c_str(), &st) != 0) return 0;
   return static_cast<uint64_t>(st.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(st.st_mtim.tv_nsec);
+}
+
+bool BatchStore::GivenUp(const trail::Hash& body_sha256) const {
+  return ::access(fmt::format("{}/{}", trail_dir_, trail::EvictionPath(body_sha256)).c_str(), F_OK) == 0;
 }
 
 Result<std::string> BatchStore::Leaf(uint64_t log_index) {

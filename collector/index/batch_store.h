@@ -78,6 +78,9 @@ class BatchStore {
   // NotFound if the body is not there (retired, or lost); DataLoss if it is not
   // what the leaf says.
   Result<std::shared_ptr<const OpenBatch>> Open(const LeafInfo& leaf);
+  // Whether the agent's statement that it gave this body up is there instead.
+  // What it says is for the verifiers to judge.
+  [[nodiscard]] bool GivenUp(const trail::Hash& body_sha256) const;
   // One leaf, verbatim. The first call reads through the log once.
   Result<std::string> Leaf(uint64_t log_index);
   // When the collector stored the body, ns since the Unix epoch; 0 if unknown.

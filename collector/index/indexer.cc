@@ -326,7 +326,9 @@ class IndexerImpl final : public Indexer {
         NT_RETURN_IF_ERROR(AddEvents(leaf, **batch));
       } else if (MayPass(batch.status(), index)) {
         return batch.status();
-      } else {
+      } else if (batch.status().code() != Code::kNotFound || !bodies_.GivenUp(leaf.body_sha256)) {
+        // A body given up is no fault of this side: agent.loss events and the
+        // headers' losses tell of it.
         log::Error(fmt::format("index: events of leaf {} are not searchable: {}", index, batch.status().ToString()));
       }
     }
