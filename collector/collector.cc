@@ -21,6 +21,7 @@
 #include "collector/index/indexer.h"
 #include "collector/ingest/committer.h"
 #include "collector/ingest/ingest_service.h"
+#include "collector/ingest/receipt_issuer.h"
 #include "collector/query/query_service.h"
 #include "collector/witness/witness_policy.h"
 #include "collector/witness/witness_set.h"
@@ -139,8 +140,10 @@ class Collector::Impl {
     const auto deadline = std::chrono::system_clock::now() + timeout;
     if (server_) {
       if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(false);
-      // What was received is committed and answered before the streams end.
+      // What was received is committed, signed and answered before the streams end.
       if (committer_) committer_->Stop();
+      if (sequencer_) sequencer_->Stop();
+      if (receipts_) receipts_->Stop();
       if (ingest_) ingest_->Shutdown();
       if (query_) query_->Shutdown();
       server_->Shutdown(deadline);
@@ -148,6 +151,7 @@ class Collector::Impl {
     }
     if (committer_) committer_->Stop();
     if (sequencer_) sequencer_->Stop();
+    if (receipts_) receipts_->Stop();
     if (indexer_) indexer_->Stop();
     if (wrote_pid_) ::unlink(config_.pid_file().c_str());
   }
@@ -198,6 +202,7 @@ class Collector::Impl {
     options.tenant = config_.tenant();
     options.min_free_bytes = config_.min_free_bytes();
     options.clock = clock_;
+    receipts_ = std::make_unique<ReceiptIssuer>(dir);
     Failure failure;
     auto on_replay = [this](std::string_view leaf) { return sequencer_->Replay(leaf); };
     auto committer = Committer::Open(
@@ -211,6 +216,9 @@ class Collector::Impl {
           sequencing.trail_dir = dir;
           sequencing.interval = milliseconds(config_.checkpoint_interval_ms());
           sequencing.cosigner = witnesses_.get();
+          sequencing.on_published = [this](const trail::Checkpoint& checkpoint, const std::string& note) {
+            receipts_->Published(checkpoint, note);
+          };
           auto sequencer = Sequencer::Open(std::move(sequencing), std::move(*signer_));
           if (!sequencer.ok()) {
             failure.code =
@@ -238,6 +246,7 @@ class Collector::Impl {
     indexer_ = std::move(*indexer);
     indexer_->Start();
     indexer_->Notify(committer_->Totals().log_size);
+    receipts_->Start();
     sequencer_->Start();
     committer_->Start([this](uint64_t first, std::span<const trail::Hash> leaf_hashes) {
       sequencer_->Appended(first, leaf_hashes);
@@ -248,7 +257,7 @@ class Collector::Impl {
 
   Status Serve() {
     NT_RETURN_IF_ERROR(ProbeListen(config_.listen()));
-    ingest_ = std::make_unique<IngestService>(config_.tenant(), committer_.get());
+    ingest_ = std::make_unique<IngestService>(config_.tenant(), committer_.get(), receipts_.get());
     QueryService::Options query;
     query.indexer = indexer_.get();
     query.clock = clock_;
@@ -349,6 +358,7 @@ class Collector::Impl {
   std::unique_ptr<LogSigner> signer_;
   std::unique_ptr<trail::LogPolicy> policy_;  // null: no witnesses
   std::unique_ptr<WitnessSet> witnesses_;
+  std::unique_ptr<ReceiptIssuer> receipts_;  // outlives who tells it of checkpoints, and the streams
   std::unique_ptr<Sequencer> sequencer_;
   std::unique_ptr<Indexer> indexer_;
   std::unique_ptr<Committer> committer_;

@@ -5,7 +5,7 @@
 //
 // Threads: main (signals, watchdog) · gRPC's (never wait for the disk in
 // ingest) · ingest (verifies, the only writer of the trail) · sequencer
-// (checkpoints) · index.
+// (checkpoints) · receipts · index.
 #ifndef NODETRAIL_COLLECTOR_COLLECTOR_H_
 #define NODETRAIL_COLLECTOR_COLLECTOR_H_
 

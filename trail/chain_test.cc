@@ -306,6 +306,26 @@ TEST_F(ChainTest, ALeafHasOneEncodingOnly) {
   EXPECT_TRUE(with_unknown->unknown_fields);
 }
 
+// What the agent has seen is a size with a root, or nothing.
+TEST_F(ChainTest, SeenIsASizeWithARoot) {
+  const auto parse = [&](uint64_t size, const std::string& root) {
+    return ParseLeaf(agent_
+                         .Batch(1,
+                                [&](v1::BatchHeader* h) {
+                                  h->set_seen_size(size);
+                                  h->set_seen_root(root);
+                                })
+                         .leaf);
+  };
+  const auto seen = parse(7, std::string(32, 'r'));
+  ASSERT_TRUE(seen.ok()) << seen.status().ToString();
+  EXPECT_FALSE(seen->unknown_fields);
+  EXPECT_TRUE(parse(0, "").ok());
+  EXPECT_FALSE(parse(7, "").ok());
+  EXPECT_FALSE(parse(0, std::string(32, 'r')).ok());
+  EXPECT_FALSE(parse(7, std::string(31, 'r')).ok());
+}
+
 TEST_F(ChainTest, NotesClocksThatGoBack) {
   ChainVerifier v = Verifier();
   ASSERT_TRUE(Check(&v, agent_.Batch(1, [](auto* h) { h->set_clock_error_ns(1000); })).accepted());

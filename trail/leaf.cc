@@ -14,7 +14,7 @@ constexpr uint32_t kFormatVersion = 1;
 // Field numbers of BatchHeader and EpochOpen that hold messages or repeat.
 constexpr uint32_t kLosses = 28;
 constexpr uint32_t kEpochOpen = 31;
-constexpr uint32_t kLastKnownField = 32;
+constexpr uint32_t kLastKnownField = 34;
 constexpr uint32_t kStatement = 2;
 constexpr uint32_t kIntermediates = 4;
 
@@ -126,6 +126,9 @@ Status CheckHeader(const v1::BatchHeader& h) {
   }
   if (!h.program_sha256().empty() && !is32(h.program_sha256())) {
     return InvalidArgument("leaf: program_sha256 is not 32 bytes");
+  }
+  if (h.seen_size() == 0 ? !h.seen_root().empty() : !is32(h.seen_root())) {
+    return InvalidArgument("leaf: seen_root must be 32 bytes with a seen_size, and empty without");
   }
   return OkStatus();
 }

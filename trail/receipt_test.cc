@@ -10,6 +10,7 @@
 
 #include "nodetrail/base/fd.h"
 #include "nodetrail/trail/merkle.h"
+#include "nodetrail/trail/v1/trail.pb.h"
 
 namespace nodetrail::trail {
 namespace {
@@ -42,6 +43,15 @@ TEST(ReceiptTest, IsTheVectorOfTheSpecification) {
   const std::vector<Hash> leaves = Leaves(3);
   const std::string document = *ReadFile(NT_SOURCE_DIR "/docs/trail-format.md", 1 << 20);
   EXPECT_NE(document.find("```vectors-receipt\n" + TextOf(leaves, 1) + "```"), std::string::npos) << TextOf(leaves, 1);
+}
+
+TEST(ReceiptTest, SeenIsTheVectorOfTheSpecification) {
+  const std::string document = *ReadFile(NT_SOURCE_DIR "/docs/trail-format.md", 1 << 20);
+  v1::BatchHeader header;
+  header.set_seen_size(3);
+  header.set_seen_root(Bytes(MerkleRoot(Leaves(3))));
+  const std::string vector = "seen_size, seen_root  " + HexEncode(header.SerializeAsString()) + "\n";
+  EXPECT_NE(document.find("```vectors-seen\n" + vector + "```"), std::string::npos) << vector;
 }
 
 TEST(ReceiptTest, EveryLeafOfEverySmallLogHasOne) {

@@ -2,7 +2,7 @@
 //
 // The order of a verification; each check has a file of its own:
 // verify_bundle, verify_checkpoint, verify_tiles, verify_chains,
-// verify_bodies, verify_coverage; verify_findings decides, verify_report prints.
+// verify_seen, verify_bodies, verify_coverage; verify_findings decides, verify_report prints.
 #include "nodetrail/trail/verify.h"
 
 #include <fmt/format.h>
@@ -19,6 +19,7 @@
 #include "trail/verify_chains.h"
 #include "trail/verify_checkpoint.h"
 #include "trail/verify_findings.h"
+#include "trail/verify_seen.h"
 #include "trail/verify_tiles.h"
 
 namespace nodetrail::trail {
@@ -34,7 +35,8 @@ class TrailVerification {
         cas_(cas),
         findings_(policy.max_findings),
         bundle_(reader, &findings_),
-        checkpoint_(reader, policy, &findings_) {}
+        checkpoint_(reader, policy, &findings_),
+        seen_(reader->dir(), &findings_) {}
 
   Result<VerifyReport> Run(const std::function<void(uint64_t)>& progress) {
     const auto begin = std::chrono::steady_clock::now();
@@ -57,6 +59,7 @@ class TrailVerification {
     NT_RETURN_IF_ERROR(failed);
     for (const std::string& damage : reader_->damage()) findings_.Add(FindingKind::kTamper, damage);
     checkpoint_.Finish(&report_);
+    NT_RETURN_IF_ERROR(seen_.Finish());
     FinishTiles();
     report_.bodies = bodies_->checked();
     report_.bodies_evicted = bodies_->evicted();
@@ -80,6 +83,7 @@ class TrailVerification {
     ++report_.leaves;
     const Hash leaf_hash = LeafHash(leaf);
     checkpoint_.Append(leaf_hash);
+    seen_.Append(leaf_hash);
     if (tiles_) NT_RETURN_IF_ERROR(tiles_->Append(leaf, leaf_hash));
     auto parsed = ParseLeaf(leaf);
     checkpoint_.CheckReceipts(where, leaf_hash, parsed.ok() ? BatchName(parsed->header) : std::string());
@@ -101,6 +105,7 @@ class TrailVerification {
     AgentState* agent = chains_->Take(where, leaf, *parsed);
     if (agent == nullptr) return OkStatus();
     report_.events += h.event_count();
+    NT_RETURN_IF_ERROR(seen_.Take(h, where));
     return policy_.check_bodies ? bodies_->Take(agent, h, where) : OkStatus();
   }
 
@@ -159,6 +164,7 @@ class TrailVerification {
   Findings findings_;
   BundleCheck bundle_;
   CheckpointCheck checkpoint_;
+  SeenCheck seen_;
   BundleScope scope_;
   std::optional<ChainsCheck> chains_;  // these two once the scope is known
   std::optional<BodiesCheck> bodies_;

@@ -257,7 +257,15 @@ void Committer::CommitGroup(std::vector<Item> items) {
       retry.mutable_nack()->set_batch_hash(p.answer.ack().batch_hash());
       p.answer = std::move(retry);
     }
+    if (!p.answer.has_ack()) {
+      p.sink->Answer(std::move(p.answer), p.bytes);
+      continue;
+    }
+    const ingest::v1::Ack& ack = p.answer.ack();
+    const AwaitedBatch awaited{ack.epoch(), ack.seq(), *trail::HashFromBytes(ack.batch_hash()), p.leaf_hash,
+                               ack.log_index()};
     p.sink->Answer(std::move(p.answer), p.bytes);
+    p.sink->Await(awaited);
   }
   group_.clear();
   group_leaves_.clear();
@@ -321,6 +329,7 @@ void Committer::CheckFrame(Item& item, const Status& room, std::vector<Pending>*
         group_evictions_.emplace_back(*hash, frame.eviction());
       }
       out.answer = MakeAck(*result.leaf, log_index);
+      out.leaf_hash = trail::LeafHash(frame.leaf());
       out.appended = out.waits = true;
       for (const trail::ChainHole& hole : result.notes.holes) {
         log::Warn(fmt::format("ingest: {}: batches from {}:{} on never came; the trail shows the hole", item.agent_id,
@@ -338,6 +347,7 @@ void Committer::CheckFrame(Item& item, const Status& room, std::vector<Pending>*
       const auto log_index = chain.LogIndex(result.leaf->header.epoch(), result.leaf->header.seq());
       if (log_index) {
         out.answer = MakeAck(*result.leaf, *log_index);
+        out.leaf_hash = trail::LeafHash(frame.leaf());
         // It may be of this very group, and not durable yet: then it shares the fate.
         out.waits = *log_index >= writer_->size();
         const std::lock_guard lock(mutex_);

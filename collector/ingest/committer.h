@@ -22,6 +22,7 @@
 
 #include "collector/ingest/agent_chain.h"
 #include "collector/ingest/ingest_view.h"
+#include "collector/ingest/receipt_issuer.h"
 #include "collector/store/disk_guard.h"
 #include "collector/store/quarantine.h"
 #include "nodetrail/base/clock.h"
@@ -37,6 +38,8 @@ class AnswerSink {
   virtual ~AnswerSink() = default;
   // `freed_bytes` of this sink's input are no longer held.
   virtual void Answer(ingest::v1::ServerMessage message, uint64_t freed_bytes) = 0;
+  // Follows each Ack DURABLE: whoever wants to know waits for the receipt.
+  virtual void Await(const AwaitedBatch& /*batch*/) {}
 };
 
 class Committer {
@@ -103,6 +106,7 @@ class Committer {
     bool appended = false;               // a leaf of this group
     bool waits = false;                  // true only if the group becomes durable
     const AgentChain* greets = nullptr;  // a Welcome, with where this chain then ends
+    trail::Hash leaf_hash{};             // of an Ack
   };
   struct AgentCounters {
     uint64_t rejected = 0;

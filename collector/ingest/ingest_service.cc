@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <deque>
 #include <optional>
 #include <utility>
@@ -21,6 +22,8 @@ constexpr uint32_t kProtocolVersion = 1;
 constexpr uint64_t kStreamBytes = 1U << 20;
 constexpr size_t kStreamFrames = 64;
 constexpr size_t kStreamAnswers = 128;
+// Batches that wait for a receipt; 100 bytes each. Above what an agent waits for.
+constexpr size_t kStreamAwaited = 2048;
 // … and while all streams together hold this, unless it holds nothing itself.
 constexpr uint64_t kTotalBytes = 128U << 20;
 
@@ -41,11 +44,17 @@ Result<trail::SpiffeId> PeerId(const grpc::AuthContext& auth) {
 
 // What the committer holds of a stream. It outlives the stream if need be:
 // answers to a stream that is gone are dropped.
-class IngestService::Link final : public AnswerSink {
+class IngestService::Link final : public AnswerSink,
+                                  public ReceiptTaker,
+                                  public std::enable_shared_from_this<IngestService::Link> {
  public:
-  explicit Link(Committer* committer) : committer_(committer) {}
+  Link(Committer* committer, ReceiptIssuer* receipts) : committer_(committer), receipts_(receipts) {}
 
   void Answer(ServerMessage message, uint64_t freed_bytes) override;
+  void Await(const AwaitedBatch& batch) override;
+  More TakeDue(uint64_t size, size_t max, std::vector<AwaitedBatch>* due) override;
+  void Deliver(std::vector<ServerMessage> receipts) override;
+  void PutBack(std::vector<AwaitedBatch> due) override;
   // Ends the stream now.
   void Abort(const grpc::Status& status);
   // Ends it once the answers that wait are written.
@@ -58,6 +67,7 @@ class IngestService::Link final : public AnswerSink {
   void Finish(const grpc::Status& status);  // mutex_ held
 
   Committer* const committer_;
+  ReceiptIssuer* const receipts_;
   std::mutex mutex_;
   Reactor* reactor_ = nullptr;  // null: gone
   ClientMessage incoming_;
@@ -69,6 +79,11 @@ class IngestService::Link final : public AnswerSink {
   std::optional<grpc::Status> last_;  // to finish with, once nothing is to be written
   uint64_t held_bytes_ = 0;
   size_t held_items_ = 0;
+  bool wants_receipts_ = false;
+  std::deque<AwaitedBatch> awaited_;
+  size_t taken_ = 0;      // by the issuer, not delivered yet
+  bool listed_ = false;   // the issuer knows us
+  bool blocked_ = false;  // something was due, but the peer does not take its answers
 };
 
 // gRPC owns it, until OnDone.
@@ -125,6 +140,10 @@ class IngestService::Reactor final : public grpc::ServerBidiReactor<ClientMessag
     }
     link_->Pump();
     link_->MaybeRead();
+    if (link_->blocked_ && link_->answers_.size() <= kStreamAnswers / 2) {
+      link_->blocked_ = false;
+      link_->receipts_->Wake();
+    }
   }
 
   void OnCancel() override {
@@ -137,6 +156,7 @@ class IngestService::Reactor final : public grpc::ServerBidiReactor<ClientMessag
       const std::lock_guard lock(link_->mutex_);
       link_->reactor_ = nullptr;
       link_->answers_.clear();
+      link_->awaited_.clear();
     }
     service_->Unregister(agent_id_, link_);
     delete this;
@@ -160,6 +180,7 @@ class IngestService::Reactor final : public grpc::ServerBidiReactor<ClientMessag
                         agent_id_, service_->tenant_)};
       }
       greeted_ = true;
+      link_->wants_receipts_ = hello.receipts();
       return grpc::Status::OK;
     }
     if (message.has_frame() && greeted_) return grpc::Status::OK;
@@ -182,6 +203,60 @@ void IngestService::Link::Answer(ServerMessage message, uint64_t freed_bytes) {
   MaybeRead();
 }
 
+void IngestService::Link::Await(const AwaitedBatch& batch) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!wants_receipts_ || reactor_ == nullptr || finished_) return;
+    awaited_.push_back(batch);
+    if (!std::exchange(listed_, true)) {
+      receipts_->List(weak_from_this());
+      return;
+    }
+  }
+  // A batch that came again is due at once.
+  if (batch.log_index < receipts_->published_size()) receipts_->Wake();
+}
+
+ReceiptTaker::More IngestService::Link::TakeDue(uint64_t size, size_t max, std::vector<AwaitedBatch>* due) {
+  const std::lock_guard lock(mutex_);
+  const size_t room = answers_.size() < kStreamAnswers ? kStreamAnswers - answers_.size() : 0;
+  max = std::min(max, room);
+  std::deque<AwaitedBatch> rest;
+  size_t more = 0;
+  for (const AwaitedBatch& batch : awaited_) {
+    if (batch.log_index >= size) {
+      rest.push_back(batch);
+    } else if (due->size() < max) {
+      due->push_back(batch);
+    } else {
+      rest.push_back(batch);
+      ++more;
+    }
+  }
+  awaited_ = std::move(rest);
+  taken_ += due->size();
+  blocked_ = more > 0 && due->size() >= room;
+  if (awaited_.empty() && due->empty()) listed_ = false;
+  if (!listed_) return More::kNone;
+  return more > 0 && !blocked_ ? More::kNow : More::kLater;
+}
+
+void IngestService::Link::Deliver(std::vector<ServerMessage> receipts) {
+  const std::lock_guard lock(mutex_);
+  taken_ -= receipts.size();
+  if (reactor_ == nullptr || finished_) return;
+  for (ServerMessage& receipt : receipts) answers_.push_back(std::move(receipt));
+  Pump();
+  MaybeRead();
+}
+
+void IngestService::Link::PutBack(std::vector<AwaitedBatch> due) {
+  const std::lock_guard lock(mutex_);
+  taken_ -= due.size();
+  if (reactor_ == nullptr || finished_) return;
+  awaited_.insert(awaited_.begin(), due.begin(), due.end());
+}
+
 void IngestService::Link::Abort(const grpc::Status& status) {
   const std::lock_guard lock(mutex_);
   Finish(status);
@@ -200,7 +275,7 @@ void IngestService::Link::Pump() {
     reactor_->StartWrite(&answers_.front());
   } else if (last_) {
     Finish(*last_);
-  } else if (read_closed_ && held_items_ == 0) {
+  } else if (read_closed_ && held_items_ == 0 && awaited_.empty() && taken_ == 0) {
     Finish(grpc::Status::OK);
   }
 }
@@ -208,6 +283,7 @@ void IngestService::Link::Pump() {
 void IngestService::Link::MaybeRead() {
   if (reactor_ == nullptr || finished_ || reading_ || read_closed_ || last_) return;
   if (held_bytes_ >= kStreamBytes || held_items_ >= kStreamFrames || answers_.size() >= kStreamAnswers) return;
+  if (awaited_.size() >= kStreamAwaited) return;
   if (held_items_ > 0 && committer_->queued_bytes() >= kTotalBytes) return;
   reading_ = true;
   reactor_->StartRead(&incoming_);
@@ -219,8 +295,8 @@ void IngestService::Link::Finish(const grpc::Status& status) {
   reactor_->Finish(status);
 }
 
-IngestService::IngestService(std::string tenant, Committer* committer)
-    : tenant_(std::move(tenant)), committer_(committer) {}
+IngestService::IngestService(std::string tenant, Committer* committer, ReceiptIssuer* receipts)
+    : tenant_(std::move(tenant)), committer_(committer), receipts_(receipts) {}
 
 IngestService::~IngestService() = default;
 
@@ -245,7 +321,7 @@ grpc::ServerBidiReactor<ClientMessage, ServerMessage>* IngestService::Stream(grp
     log::Warn(fmt::format("ingest: a peer is refused: {}", refusal.error_message()));
     return new Refusal(refusal);
   }
-  auto link = std::make_shared<Link>(committer_);
+  auto link = std::make_shared<Link>(committer_, receipts_);
   auto* reactor = new Reactor(this, id->name, link);
   Register(id->name, link);
   return reactor;
@@ -292,6 +368,7 @@ std::vector<IngestAgent> IngestService::Agents() const {
 
 IngestTotals IngestService::Totals() const {
   IngestTotals totals = committer_->Totals();
+  totals.receipts = receipts_->issued();
   const std::lock_guard lock(mutex_);
   totals.streams = links_.size();
   return totals;

@@ -6,7 +6,8 @@
 // Peers may be hostile. Who they are is what their certificate says; an agent
 // has one stream (a newer one ends the older: it reconnects before we notice
 // that it was gone); a stream holds a bounded number of bytes of its own, and
-// is not read from while they wait or while its answers are not taken.
+// is not read from while they wait, while its answers are not taken, or while
+// too many of its batches wait for a receipt.
 #ifndef NODETRAIL_COLLECTOR_INGEST_INGEST_SERVICE_H_
 #define NODETRAIL_COLLECTOR_INGEST_INGEST_SERVICE_H_
 
@@ -20,6 +21,7 @@
 
 #include "collector/ingest/committer.h"
 #include "collector/ingest/ingest_view.h"
+#include "collector/ingest/receipt_issuer.h"
 #include "nodetrail/ingest/v1/ingest.grpc.pb.h"
 #include "nodetrail/trail/crypto.h"
 
@@ -34,8 +36,8 @@ Result<trail::SpiffeId> PeerId(const grpc::AuthContext& auth);
 
 class IngestService final : public ingest::v1::Ingest::CallbackService, public IngestView {
  public:
-  // `committer` outlives it. `tenant` is the one whose agents are served.
-  IngestService(std::string tenant, Committer* committer);
+  // `committer` and `receipts` outlive it. `tenant` is the one whose agents are served.
+  IngestService(std::string tenant, Committer* committer, ReceiptIssuer* receipts);
   ~IngestService() override;
 
   grpc::ServerBidiReactor<ingest::v1::ClientMessage, ingest::v1::ServerMessage>* Stream(
@@ -55,6 +57,7 @@ class IngestService final : public ingest::v1::Ingest::CallbackService, public I
 
   const std::string tenant_;
   Committer* const committer_;
+  ReceiptIssuer* const receipts_;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Link>> links_;  // by agent id
   bool shutdown_ = false;

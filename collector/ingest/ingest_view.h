@@ -31,6 +31,7 @@ struct IngestTotals {
   uint64_t retries = 0;      // refused because storage can't take them now
   uint64_t quarantined = 0;  // files in quarantine/
   uint64_t streams = 0;      // open now
+  uint64_t receipts = 0;     // given since the collector started
 };
 
 // Thread-safe; a snapshot, may be taken at any rate a person asks.
