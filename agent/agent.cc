@@ -29,6 +29,7 @@
 #include "agent/seal/eviction_signer.h"
 #include "agent/seal/sealer.h"
 #include "agent/sealing_sink.h"
+#include "agent/ship/log_watch.h"
 #include "agent/ship/shipper.h"
 #include "agent/ship/spool_source.h"
 #include "agent/spool/spool.h"
@@ -82,6 +83,7 @@ class Agent::Impl {
 
  private:
   Status OpenSpool();
+  Status OpenLogWatch();
   Status OpenSealer();
   Status OpenCapture();
   Status OpenPipeline();
@@ -104,6 +106,7 @@ class Agent::Impl {
   // In the order of the pipeline; destroyed the other way round.
   std::unique_ptr<IdentityEvictionSigner> eviction_signer_;
   std::unique_ptr<Spool> spool_;
+  std::unique_ptr<LogWatch> log_watch_;  // null without a log policy
   std::unique_ptr<Sealer> sealer_;
   std::unique_ptr<Capture> capture_;
   std::unique_ptr<ProcReader> proc_;
@@ -140,6 +143,17 @@ Status Agent::Impl::OpenSpool() {
   return OkStatus();
 }
 
+// Without a policy nothing is asked of the log.
+Status Agent::Impl::OpenLogWatch() {
+  const std::string& file = config_.ship().log_policy_file();
+  if (file.empty()) return OkStatus();
+  NT_ASSIGN_OR_RETURN(const std::string policy, ReadFile(file, trail::kMaxPolicyBytes));
+  auto watch = LogWatch::Open(policy, config_.state_dir() + "/checkpoint");
+  if (!watch.ok()) return Annotate(watch.status(), fmt::format("ship.log_policy_file: {}", file));
+  log_watch_ = *std::move(watch);
+  return OkStatus();
+}
+
 Status Agent::Impl::OpenSealer() {
   SealerOptions options;
   options.tenant = config_.tenant();
@@ -157,6 +171,11 @@ Status Agent::Impl::OpenSealer() {
   options.force_new_epoch = !spool_->recovery().missing.empty();
   options.zstd_level = config_.batch().zstd_level();
   options.clock = &clock_;
+  if (log_watch_)
+    options.seen = [watch = log_watch_.get()] {
+      const SeenCheckpoint seen = watch->seen();
+      return SealedSeen{seen.size, seen.root};
+    };
   for (InheritedFd& inherited : options_.inherited) {
     if (inherited.name == kRatchetFdName) options.inherited_key = std::move(inherited.fd);
   }
@@ -185,6 +204,7 @@ Status Agent::Impl::OpenPipeline() {
   ship.config = config_.ship();
   ship.tenant = config_.tenant();
   ship.agent_id = config_.agent_id();
+  ship.log_watch = log_watch_.get();
   shipper_ = std::make_unique<Shipper>(std::move(ship), spool_source_.get(), &clock_);
   sink_ = std::make_unique<SealingSink>(
       sealer_.get(), spool_.get(), &clock_,
@@ -223,6 +243,7 @@ Failure Agent::Impl::Open() {
   if (!boot_id.ok()) return {ExitCode::kKernelUnsupported, boot_id.status()};
   boot_id_ = *boot_id;
   if (Status s = OpenSpool(); !s.ok()) return {ExitCode::kStorage, s};
+  if (Status s = OpenLogWatch(); !s.ok()) return {ExitCode::kConfig, s};
   if (Status s = OpenSealer(); !s.ok()) return {ExitCode::kKeys, s};
   if (Status s = OpenCapture(); !s.ok()) return {ExitCode::kKernelUnsupported, s};
   if (Status s = OpenPipeline(); !s.ok()) return {ExitCode::kConfig, s};
@@ -336,7 +357,7 @@ Failure Agent::Impl::Run(int signal_fd) {
                         config_.capture().scope().mode() == "process_tree"
                             ? fmt::format("process {} and what it starts", config_.capture().scope().root_pid())
                             : "the whole host",
-                        sealer_->epoch(), config_.ship().endpoint()));
+                        sealer_->epoch(), shipper_->Stats().endpoint));
   ServiceNotifier::Ready("observing").Ignore();
 
   const auto period = ServiceNotifier::WatchdogInterval().value_or(std::chrono::seconds(20)) / 2;

@@ -158,7 +158,6 @@ TEST_F(ConfigLoaderTest, TellsAllErrorsAtOnceInTheOrderOfTheFile) {
                   "3:23: identity.cert_file: " + dir_ +
                       "/none.pem: ENOENT (No such file or directory); create the file or correct the path",
                   "3:43: identity.key_file: " + dir_ + "/: not a regular file; name a file",
-                  "5:3: ship.endpoint: missing; add it (host:port of the collector)",
                   "5:8: ship.tls.cert_file: missing; add it (PEM: our certificate and its intermediates)",
                   "5:8: ship.tls.key_file: missing; add it (PEM: our key, readable by its owner only)"));
 }

@@ -234,6 +234,14 @@ void PrintAgent(const Context& context, const Answers& answers) {
   Print(fmt::format("  shipping   {}, {} s behind{}\n",
                     connected ? context.Paint("32", "connected") : context.Paint("33", "not connected"),
                     text("lag_seconds"), error.empty() || error == "?" ? std::string() : ": " + error));
+  if (number("bad_receipts") + number("log_alarms") > 0) {
+    Print(fmt::format("  log        {}\n",
+                      context.Paint("31", fmt::format("ALARM: {} bad receipts, {} contradictions of the log; see problem",
+                                                      text("bad_receipts"), text("log_alarms")))));
+  } else if (number("log_size") > 0) {
+    Print(fmt::format("  log        {} leaves verified, {} batches wait for a receipt\n", text("log_size"),
+                      text("awaiting_receipts")));
+  }
   size_t attached = 0;
   size_t hooks = 0;
   if (const auto it = a.find("hooks"); it != a.end() && it->is_array()) {

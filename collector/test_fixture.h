@@ -56,8 +56,10 @@ class RawAgent {
   RawAgent(const RawAgent&) = delete;
   RawAgent& operator=(const RawAgent&) = delete;
 
-  bool Hello(const std::string& agent_id, const std::string& tenant = "default", uint32_t version = 1) {
+  bool Hello(const std::string& agent_id, const std::string& tenant = "default", uint32_t version = 1,
+             bool receipts = false) {
     ingest::v1::ClientMessage m;
+    m.mutable_hello()->set_receipts(receipts);
     m.mutable_hello()->set_protocol_version(version);
     m.mutable_hello()->set_agent_id(agent_id);
     m.mutable_hello()->set_tenant(tenant);

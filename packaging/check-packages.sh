@@ -47,6 +47,7 @@ cp "$pki/identity-ca/ca.pem" "$etc/pki/identity-ca.pem"
 for kind in tls identity; do cp "$pki/agents/change-me/$kind".{pem,key} "$etc/pki/"; done
 for end in pem key; do cp "$pki/collector/tls.$end" "$etc/pki/collector.$end"; done
 cp "$pki/log/log.key" "$etc/pki/"
+cp "$pki/log/policy" "$etc/pki/log.policy"
 "$work/root/usr/sbin/nodetrail-agent" --config "$etc/agent.yaml" --check-config
 "$work/root/usr/sbin/nodetrail-collector" --config "$etc/collector.yaml" --check-config
 "$work/root/usr/sbin/nodetrail-witness" keygen --name trail.example.com/default --out "$etc/pki/witness.key" >/dev/null

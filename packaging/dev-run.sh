@@ -204,6 +204,7 @@ capture:
 identity: {cert_file: pki/agents/$agent_id/identity.pem, key_file: pki/agents/$agent_id/identity.key}
 ship:
   endpoint: 127.0.0.1:$1
+  log_policy_file: pki/log/policy
   tls: {ca_file: pki/tls-ca/ca.pem, cert_file: pki/agents/$agent_id/tls.pem, key_file: pki/agents/$agent_id/tls.key}
 YAML
 }

@@ -53,7 +53,7 @@ Status SeenCheck::Finish() {
 // this one meets is reported by that one.
 Status SeenCheck::AskAgain() {
   if (waiting_.empty()) return OkStatus();
-  NT_ASSIGN_OR_RETURN(const std::unique_ptr<TrailReader> reader, TrailReader::Open(dir_));
+  NT_ASSIGN_OR_RETURN(const std::unique_ptr<TrailReader> reader, TrailReader::OpenTrailOrBundle(dir_));
   CompactRange tree;
   auto next = waiting_.begin();
   NT_RETURN_IF_ERROR(reader->Inspect([&](const LeafLocation&, std::string_view leaf, bool) {

@@ -86,6 +86,20 @@ void CheckConfig(const config::v1::AgentConfig& config, ConfigReport& report) {
     report.Add("spool.max_bytes", fmt::format("{} holds fewer than two segments of {} bytes",
                                               config.spool().max_bytes(), config.spool().segment_bytes()));
   }
+  const auto& ship = config.ship();
+  if (ship.endpoint().empty() && ship.endpoints().empty()) {
+    report.Add("ship.endpoint", "missing; add it (host:port of the collector), or a list: endpoints");
+  }
+  for (int i = 0; i < ship.endpoints_size(); ++i) {
+    if (ship.endpoints(i).empty()) report.Add(fmt::format("ship.endpoints[{}]", i), "is empty; use host:port");
+  }
+  if (ship.release() != "durable" && ship.log_policy_file().empty()) {
+    report.Add(
+        "ship.log_policy_file",
+        fmt::format("release: {} needs the log's key to verify receipts; add a file with the lines \"log <verifier "
+                    "key>\" (the collector's log/log.vkey) and \"quorum none\", or set release: durable",
+                    ship.release()));
+  }
   CheckRedactRules(config.redact(), report);
 }
 

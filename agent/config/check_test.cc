@@ -13,14 +13,14 @@ namespace {
 using testing::HasSubstr;
 
 // A configuration that is good but for `extra`.
-Status Load(const std::string& extra, const std::string& id = "web-1") {
+Status Load(const std::string& extra, const std::string& id = "web-1", const std::string& ship = "") {
   const std::string file = testing::TempDir() + "/nt-config-check-file";
   std::ofstream(file) << "x";
   const std::string identity =
       extra.starts_with("identity:") ? "" : "identity: {cert_file: " + file + ", key_file: " + file + "}\n";
-  const std::string text = "agent_id: " + id + "\n" + identity +
-                           "ship: {endpoint: 'localhost:7443', tls: {ca_file: " + file + ", cert_file: " + file +
-                           ", key_file: " + file + "}}\n" + extra;
+  const std::string text = "agent_id: " + id + "\n" + identity + "ship: {" +
+                           (ship.empty() ? "endpoint: 'localhost:7443', log_policy_file: " + file : ship) +
+                           ", tls: {ca_file: " + file + ", cert_file: " + file + ", key_file: " + file + "}}\n" + extra;
   return LoadConfigText<config::v1::AgentConfig>(text, "agent.yaml", "/", CheckConfig).status();
 }
 
@@ -60,6 +60,21 @@ TEST(CheckConfig, NamesEachThingThatIsWrong) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.key));
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.text));
   }
+}
+
+TEST(CheckConfig, ReceiptsNeedAPolicyAndAnEndpointIsNeeded) {
+  EXPECT_TRUE(Load("", "web-1", "endpoint: 'h:1', release: durable").ok());
+  EXPECT_TRUE(Load("", "web-1", "endpoints: ['h:1', 'h:2'], release: durable").ok());
+  for (const char* release : {"logged", "witnessed"}) {
+    const Status status = Load("", "web-1", std::string("endpoint: 'h:1', release: ") + release);
+    ASSERT_FALSE(status.ok());
+    EXPECT_THAT(std::string(status.message()), HasSubstr("ship.log_policy_file"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("release: durable"));
+  }
+  EXPECT_FALSE(Load("", "web-1", "endpoint: 'h:1'").ok());
+  const Status nowhere = Load("", "web-1", "release: durable");
+  ASSERT_FALSE(nowhere.ok());
+  EXPECT_THAT(std::string(nowhere.message()), HasSubstr("ship.endpoint"));
 }
 
 TEST(CheckConfig, TellsAllAtOnce) {

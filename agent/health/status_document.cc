@@ -66,6 +66,11 @@ std::vector<std::string> Problems(const StatusFacts& f) {
   } else if (f.spool.level == SpoolLevel::kWarn) {
     problems.push_back(fmt::format("the spool is {} % full: from 85 % on bodies are given up", f.spool.used_percent));
   }
+  // Also one that is over: somebody must look at it.
+  if (!f.ship.alarm.empty()) {
+    problems.push_back(fmt::format("ALARM: {}{}", f.ship.alarm,
+                                   f.ship.state == ShipState::kAlarm ? "; nothing is deleted" : ""));
+  }
   if (f.ship.state == ShipState::kHalted) {
     problems.push_back(fmt::format("the collector refuses a batch: {}", f.ship.last_error));
   } else if (!f.ship.connected && UnackedAgeNs(f) > kPatienceNs) {
@@ -128,6 +133,14 @@ std::string RenderStatus(const StatusFacts& f) {
       {"ship_error", f.ship.last_error},
       {"acked_batches", f.ship.acked_batches},
       {"rejected_batches", f.ship.rejected},
+      {"ship_state", ShipStateName(f.ship.state)},
+      {"receipts", f.ship.receipts},
+      {"awaiting_receipts", f.ship.awaiting_receipts},
+      {"bad_receipts", f.ship.bad_receipts},
+      {"unwitnessed_receipts", f.ship.unwitnessed_receipts},
+      {"log_alarms", f.ship.log_alarms},
+      {"log_alarm", f.ship.alarm},
+      {"log_size", f.ship.log_size},
       {"hooks", hooks},
       {"health", problems.empty() ? "ok" : "degraded"},
       {"problems", problems},

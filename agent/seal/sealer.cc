@@ -153,6 +153,10 @@ struct Sealer::Impl {
     h.set_program_sha256(trail::Bytes(options.program_sha256));
     if (!head.known) *h.mutable_epoch_open() = opening;
     h.set_sealed_wall_ns(options.clock->WallNs());
+    if (const SealedSeen seen = options.seen ? options.seen() : SealedSeen{}; seen.size > 0) {
+      h.set_seen_size(seen.size);
+      h.set_seen_root(trail::Bytes(seen.root));
+    }
     return h;
   }
 };

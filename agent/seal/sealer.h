@@ -27,6 +27,12 @@ struct ClockQuality {
 };
 ClockQuality ReadClockQuality();
 
+// The newest checkpoint of the log that the agent has verified.
+struct SealedSeen {
+  uint64_t size = 0;  // 0: none
+  trail::Hash root{};
+};
+
 struct SealerOptions {
   std::string tenant;
   std::string agent_id;
@@ -49,6 +55,8 @@ struct SealerOptions {
   int zstd_level = 3;
   const Clock* clock = nullptr;  // required; outlives the sealer
   std::function<ClockQuality()> clock_quality = ReadClockQuality;
+  // Asked for each batch, on the pipeline thread; must not block. Null: none.
+  std::function<SealedSeen()> seen = nullptr;
 };
 
 // The chain goes on (same epoch) when the inherited key is the one that the

@@ -11,14 +11,16 @@
 #include <utility>
 
 #include "nodetrail/ingest/v1/ingest.grpc.pb.h"
+#include "nodetrail/trail/receipt.h"
 
 namespace nodetrail::agent {
 namespace {
 
-// Answers are small; a collector that sends more is not one of ours.
-constexpr int kMaxAnswerBytes = 64 * 1024;
-// Answers waiting for the ship thread; above it we stop reading.
+// A receipt and its frame; a collector that sends more is not one of ours.
+constexpr int kMaxAnswerBytes = static_cast<int>(trail::kMaxReceiptBytes) + 64 * 1024;
+// Answers waiting for the ship thread, number and bytes; above it we stop reading.
 constexpr size_t kMaxQueuedEvents = 256;
+constexpr size_t kMaxQueuedBytes = 4U << 20;
 
 std::shared_ptr<grpc::Channel> MakeChannel(const ShipEndpoint& to, const TlsMaterial& tls) {
   using grpc::experimental::IdentityKeyCertPair;
@@ -33,8 +35,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ShipEndpoint& to, const TlsMate
 
   grpc::ChannelArguments args;
   if (!to.server_name.empty()) args.SetSslTargetNameOverride(to.server_name);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(to.keepalive.count()));
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(to.keepalive_timeout.count()));
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(to.connect_timeout.count()));
@@ -82,6 +84,7 @@ class ShipStream::Call final : public grpc::ClientBidiReactor<ingest::v1::Client
   std::vector<ShipEvent> Take() {
     const std::lock_guard lock(mutex_);
     std::vector<ShipEvent> events = std::exchange(events_, {});
+    queued_bytes_ = 0;
     if (paused_) {
       paused_ = false;
       StartRead(&incoming_);
@@ -107,8 +110,9 @@ class ShipStream::Call final : public grpc::ClientBidiReactor<ingest::v1::Client
     ShipEvent event;
     event.message = std::move(incoming_);
     incoming_ = {};
+    queued_bytes_ += event.message.ByteSizeLong();
     events_.push_back(std::move(event));
-    if (events_.size() < kMaxQueuedEvents) {
+    if (events_.size() < kMaxQueuedEvents && queued_bytes_ < kMaxQueuedBytes) {
       StartRead(&incoming_);
     } else {
       paused_ = true;
@@ -156,6 +160,7 @@ class ShipStream::Call final : public grpc::ClientBidiReactor<ingest::v1::Client
   ingest::v1::ServerMessage incoming_;
   ingest::v1::ClientMessage outgoing_;
   std::vector<ShipEvent> events_;
+  size_t queued_bytes_ = 0;
   bool writing_ = false;
   bool half_closed_ = false;
   bool paused_ = false;    // the queue is full, no read is under way

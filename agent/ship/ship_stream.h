@@ -28,6 +28,10 @@ struct ShipEndpoint {
   std::string endpoint;     // host:port
   std::string server_name;  // expected in the certificate; empty: the host of `endpoint`
   std::chrono::milliseconds connect_timeout{10'000};
+  // An idle connection is tried with a ping this often; without an answer for
+  // keepalive_timeout it is over.
+  std::chrono::milliseconds keepalive{20'000};
+  std::chrono::milliseconds keepalive_timeout{10'000};
 };
 
 // Owner: the ship thread, which alone calls it. Destruction cancels the call

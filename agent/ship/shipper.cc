@@ -15,6 +15,7 @@
 #include "agent/ship/ship_stream.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/base/tls_files.h"
+#include "nodetrail/trail/merkle.h"
 #include "nodetrail/trail/v1/trail.pb.h"
 
 namespace nodetrail::agent {
@@ -28,6 +29,9 @@ constexpr milliseconds kIdlePoll{1000};
 // While stopping, a refused connection is tried again this soon.
 constexpr milliseconds kStopBackoff{200};
 constexpr milliseconds kProbeTimeout{2000};
+// Where the configuration says nothing.
+constexpr milliseconds kReceiptTimeout{60'000};
+constexpr size_t kReceiptWindow = 512;
 
 std::string PositionText(const BatchPosition& p) { return fmt::format("{}:{}", p.epoch, p.seq); }
 
@@ -47,15 +51,30 @@ std::string_view ShipStateName(ShipState state) {
     case ShipState::kConnecting: return "connecting";
     case ShipState::kConnected: return "connected";
     case ShipState::kHalted: return "halted";
+    case ShipState::kAlarm: return "alarm";
   }
   return "unknown";
+}
+
+std::optional<Release> ParseRelease(std::string_view word) {
+  if (word == "durable") return Release::kDurable;
+  if (word == "logged") return Release::kLogged;
+  if (word == "witnessed") return Release::kWitnessed;
+  return std::nullopt;
 }
 
 class Shipper::Impl {
  public:
   Impl(ShipOptions options, BatchSource* source, const Clock* clock)
       : options_(std::move(options)), source_(source), clock_(clock), random_(std::random_device{}()) {
-    stats_.endpoint = options_.config.endpoint();
+    if (!options_.config.endpoint().empty()) endpoints_.push_back(options_.config.endpoint());
+    endpoints_.insert(endpoints_.end(), options_.config.endpoints().begin(), options_.config.endpoints().end());
+    NT_CHECK(!endpoints_.empty());
+    const auto release = ParseRelease(options_.config.release());
+    if (options_.log_watch != nullptr) release_ = release.value_or(Release::kLogged);
+    else NT_CHECK(release.value_or(Release::kDurable) == Release::kDurable);
+    stats_.endpoint = endpoints_.front();
+    if (options_.log_watch != nullptr) stats_.log_size = options_.log_watch->seen().size;
   }
 
   void Start() {
@@ -106,12 +125,17 @@ class Shipper::Impl {
     kFailed,  // try again after a backoff
     kAgain,   // try again at once
     kHalted,  // the collector refuses our oldest batch
+    kAlarm,   // its log contradicts itself
   };
+  // Sent, not durable yet; then durable, without its receipt.
   struct InFlight {
     BatchPosition position;
     trail::Hash batch_hash{};
+    trail::Hash leaf_hash{};
     uint64_t bytes = 0;
     uint64_t sealed_wall_ns = 0;
+    uint64_t log_index = 0;  // once durable
+    bool released = false;   // has the receipt that it waited for
   };
 
   void Run() {
@@ -123,9 +147,13 @@ class Shipper::Impl {
       ClearInFlight();
       if (end == End::kDone || StopOver()) break;
       if (progress_) failures = 0;
-      SetState(end == End::kHalted ? ShipState::kHalted : ShipState::kConnecting);
+      SetState(end == End::kHalted  ? ShipState::kHalted
+               : end == End::kAlarm ? ShipState::kAlarm
+                                    : ShipState::kConnecting);
       if (end == End::kAgain && progress_) continue;
-      if (!Backoff(end, failures++)) break;
+      // Another collector may do what this one does not; one that works is kept.
+      if (!progress_) endpoint_ = (endpoint_ + 1) % endpoints_.size();
+      if (!Backoff(end, failures++ / static_cast<unsigned>(endpoints_.size()))) break;
     }
     SetState(ShipState::kIdle);
   }
@@ -134,7 +162,8 @@ class Shipper::Impl {
   bool Backoff(End end, unsigned failures) {
     const milliseconds cap{static_cast<int64_t>(options_.config.max_backoff_s()) * 1000};
     milliseconds wait = cap;
-    if (end != End::kHalted) {
+    const bool refused = end == End::kHalted || end == End::kAlarm;
+    if (!refused) {
       const milliseconds ceiling =
           std::min(cap, milliseconds{options_.initial_backoff.count() << std::min(failures, 20U)});
       wait = milliseconds{std::uniform_int_distribution<int64_t>(0, ceiling.count())(random_)};
@@ -145,7 +174,7 @@ class Shipper::Impl {
       cv_.wait_until(lock, until, [this] { return stop_at_.has_value(); });
       if (!stop_at_) return true;
     }
-    if (end == End::kHalted || !source_->Oldest()) return false;
+    if (refused || !source_->Oldest()) return false;
     std::unique_lock lock(mutex_);
     until = std::min({until, Steady::now() + kStopBackoff, *stop_at_});
     cv_.wait_until(lock, until, [] { return false; });
@@ -157,18 +186,27 @@ class Shipper::Impl {
     {
       const std::lock_guard lock(mutex_);
       ++stats_.attempts;
+      stats_.endpoint = Endpoint();
     }
     const config::v1::Tls& tls = options_.config.tls();
     Result<TlsMaterial> material = LoadTlsFiles({tls.ca_file(), tls.cert_file(), tls.key_file()}, clock_->WallNs());
     if (!material.ok()) return Fail(fmt::format("{}: not connected: {}", Endpoint(), material.status().message()));
 
-    ShipEndpoint to{Endpoint(), options_.config.server_name(), options_.welcome_timeout};
+    ShipEndpoint to;
+    to.endpoint = Endpoint();
+    to.server_name = options_.config.server_name();
+    to.connect_timeout = options_.welcome_timeout;
+    if (options_.config.keepalive_s() > 0) to.keepalive = std::chrono::seconds(options_.config.keepalive_s());
+    if (options_.config.keepalive_timeout_s() > 0) {
+      to.keepalive_timeout = std::chrono::seconds(options_.config.keepalive_timeout_s());
+    }
     stream_ = std::make_unique<ShipStream>(to, *material, [this] { Wake(); });
     source_->Rewind();
     ingest::v1::ClientMessage hello;
     hello.mutable_hello()->set_protocol_version(1);
     hello.mutable_hello()->set_tenant(options_.tenant);
     hello.mutable_hello()->set_agent_id(options_.agent_id);
+    hello.mutable_hello()->set_receipts(options_.log_watch != nullptr);
     if (const auto oldest = source_->Oldest()) {
       hello.mutable_hello()->set_epoch(oldest->epoch);
       hello.mutable_hello()->set_seq(oldest->seq);
@@ -176,6 +214,7 @@ class Shipper::Impl {
     stream_->Write(std::move(hello));
     writing_ = true;
     welcomed_ = false;
+    held_.reset();
     deadline_ = Steady::now() + options_.welcome_timeout;
 
     for (;;) {
@@ -186,12 +225,13 @@ class Shipper::Impl {
         }
       }
       if (!FlushAck()) return End::kFailed;
-      if (welcomed_) SendNext();
+      if (welcomed_ && !SendNext()) return HoldsAnother(held_->at);
       if (StopOver()) return End::kDone;
       // What is left is what the spool holds, not what was handed to the stream:
       // a write that found the stream closed took its batch with it.
       if (welcomed_ && Stopping() && in_flight_.empty() && !writing_ && !source_->Oldest()) return End::kDone;
       if (Steady::now() >= deadline_) return TimedOut();
+      if (Steady::now() >= receipt_deadline_) return WithoutReceipt();
       WaitForWork();
     }
   }
@@ -205,7 +245,9 @@ class Shipper::Impl {
     }
     const ingest::v1::ServerMessage& message = event.message;
     if (message.has_welcome() && !welcomed_) return Welcomed(message.welcome());
-    if (message.has_ack() && welcomed_) return Acked(message.ack());
+    if (message.has_ack() && welcomed_) {
+      return message.ack().level() == ingest::v1::ACK_LEVEL_LOGGED ? Logged(message.ack()) : Acked(message.ack());
+    }
     if (message.has_nack() && welcomed_) return Nacked(message.nack());
     return Fail(fmt::format("{}: the collector broke the protocol; do the versions fit?", Endpoint()));
   }
@@ -216,18 +258,19 @@ class Shipper::Impl {
     if (welcome.known()) {
       const std::optional<trail::Hash> hash = trail::HashFromBytes(welcome.batch_hash());
       if (!hash) return Fail(fmt::format("{}: Welcome without a batch hash; do the versions fit?", Endpoint()));
-      const Status resumed = source_->ResumeAfter(at, *hash);
+      // Without a receipt nothing may go: what it holds is sent again, leaf only,
+      // and compared on the way.
+      held_ = Held{at, *hash};
+      const Status resumed = release_ == Release::kDurable ? source_->ResumeAfter(at, *hash) : NotFound("");
       if (resumed.code() == Code::kFailedPrecondition) {
-        return Halt(
-            fmt::format("{}: the collector holds another batch {} of this agent than ours: two agents with one "
-                        "identity, or a restored disk; nothing more is sent",
-                        Endpoint(), PositionText(at)));
+        return HoldsAnother(at);
       }
       if (!resumed.ok() && resumed.code() != Code::kNotFound) {
         return Fail(fmt::format("{}: acknowledge in the spool: {}", Endpoint(), resumed.message()));
       }
       if (resumed.ok()) progress_ = true;
     }
+    if (released_ && (!welcome.known() || at < *released_)) LostReceipted(at, *released_);
     source_->Rewind();
     next_.reset();
     if (!source_->Oldest()) progress_ = true;
@@ -255,10 +298,18 @@ class Shipper::Impl {
       return Fail(fmt::format("{}: the collector acknowledged {}, which is not what we sent; nothing is deleted",
                               Endpoint(), PositionText(at)));
     }
-    const uint64_t bytes = in_flight_.front().bytes;
+    InFlight batch = in_flight_.front();
+    const uint64_t bytes = batch.bytes;
     in_flight_.pop_front();
     in_flight_bytes_ -= bytes;
-    to_ack_ = at;
+    if (release_ == Release::kDurable) to_ack_ = at;
+    if (options_.log_watch != nullptr) {
+      batch.log_index = ack.log_index();
+      if (awaited_.empty()) receipt_deadline_ = Steady::now() + ReceiptTimeout();
+      awaited_.push_back(batch);
+      // Whoever deletes without receipts does not wait for them either.
+      if (release_ == Release::kDurable && awaited_.size() > ReceiptWindow()) awaited_.pop_front();
+    }
     progress_ = true;
     ResetDeadline();
     {
@@ -268,6 +319,55 @@ class Shipper::Impl {
       stats_.last_acked = at;
       stats_.last_ack_wall_ns = clock_->WallNs();
     }
+    return std::nullopt;
+  }
+
+  // A receipt: verified before anything rests on it.
+  std::optional<End> Logged(const ingest::v1::Ack& ack) {
+    const BatchPosition at{ack.epoch(), ack.seq()};
+    const auto batch = std::find_if(awaited_.begin(), awaited_.end(),
+                                    [&](const InFlight& b) { return b.position == at && !b.released; });
+    const bool forgotten = release_ == Release::kDurable && batch == awaited_.end();
+    if (forgotten && options_.log_watch != nullptr) return std::nullopt;
+    if (batch == awaited_.end() || ack.batch_hash() != trail::View(batch->batch_hash) ||
+        ack.log_index() != batch->log_index) {
+      {
+        const std::lock_guard lock(mutex_);
+        ++stats_.bad_acks;
+      }
+      return Fail(
+          fmt::format("{}: the collector gave a receipt for {}, which does not wait for one, or is another "
+                      "batch; nothing is deleted",
+                      Endpoint(), PositionText(at)));
+    }
+    const LogWatch::Outcome outcome = options_.log_watch->Take(batch->leaf_hash, ack.log_index(), ack.proof());
+    switch (outcome.kind) {
+      case LogWatch::Outcome::Kind::kHolds: break;
+      case LogWatch::Outcome::Kind::kDisk: return Fail(fmt::format("{}: {}", Endpoint(), outcome.text));
+      case LogWatch::Outcome::Kind::kBad:
+        return Alarm(End::kFailed, &ShipStats::bad_receipts,
+                     fmt::format("{}: bad receipt for batch {}: {}", Endpoint(), PositionText(at), outcome.text));
+      case LogWatch::Outcome::Kind::kAlarm:
+        return Alarm(End::kAlarm, &ShipStats::log_alarms, fmt::format("{}: {}", Endpoint(), outcome.text));
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      ++(outcome.quorum ? stats_.receipts : stats_.unwitnessed_receipts);
+      stats_.log_size = options_.log_watch->seen().size;
+    }
+    if (release_ == Release::kWitnessed && !outcome.quorum) {
+      shortfall_ = outcome.shortfall;
+      receipt_deadline_ = std::min(receipt_deadline_, Steady::now() + options_.unwitnessed_retry);
+      return std::nullopt;
+    }
+    batch->released = true;
+    while (!awaited_.empty() && awaited_.front().released) {
+      if (release_ != Release::kDurable && !lost_receipted_) to_ack_ = released_ = awaited_.front().position;
+      awaited_.pop_front();
+      receipt_deadline_ = Steady::now() + ReceiptTimeout();
+      shortfall_.clear();
+    }
+    if (awaited_.empty()) receipt_deadline_ = Steady::time_point::max();
     return std::nullopt;
   }
 
@@ -356,21 +456,37 @@ class Shipper::Impl {
                             options_.ack_timeout.count()));
   }
 
-  void SendNext() {
+  // False: the collector holds another batch than ours where we both have one.
+  bool SendNext() {
     while (!writing_) {
       if (!next_) next_ = source_->Next();
       if (!next_) break;
       // The collector takes it whatever came before: so what was sent before must
       // be in, or it would be passed over for good.
       if (!in_flight_.empty() && (next_->after_hole || declared_hole_ == next_->position)) break;
+      const bool held = held_ && next_->position <= held_->at;
+      if (held_ && next_->position == held_->at && next_->batch_hash != held_->batch_hash) {
+        return false;
+      }
+      // The collector has the body: its leaf alone asks for the receipt.
+      if (held) {
+        next_->body.clear();
+        next_->eviction.clear();
+      }
       const uint64_t bytes = next_->leaf.size() + next_->body.size() + next_->eviction.size();
+      if (release_ != Release::kDurable && awaited_.size() + in_flight_.size() >= ReceiptWindow()) break;
       // One batch always fits, whatever its size.
       if (!in_flight_.empty() && (in_flight_.size() >= options_.config.window_batches() ||
                                   in_flight_bytes_ + bytes > options_.config.window_bytes())) {
         break;
       }
       ShipBatch batch = *std::exchange(next_, std::nullopt);
-      InFlight sent{batch.position, batch.batch_hash, bytes, SealedWallNs(batch.leaf)};
+      InFlight sent;
+      sent.position = batch.position;
+      sent.batch_hash = batch.batch_hash;
+      if (options_.log_watch != nullptr) sent.leaf_hash = trail::LeafHash(batch.leaf);
+      sent.bytes = bytes;
+      sent.sealed_wall_ns = SealedWallNs(batch.leaf);
       ingest::v1::ClientMessage message;
       ingest::v1::Frame* frame = message.mutable_frame();
       frame->set_leaf(std::move(batch.leaf));
@@ -389,6 +505,7 @@ class Shipper::Impl {
       }
       PublishInFlight();
     }
+    return true;
   }
 
   void ResetDeadline() {
@@ -397,6 +514,9 @@ class Shipper::Impl {
 
   void ClearInFlight() {
     in_flight_.clear();
+    awaited_.clear();
+    shortfall_.clear();
+    receipt_deadline_ = Steady::time_point::max();
     in_flight_bytes_ = 0;
     next_.reset();
     to_ack_.reset();
@@ -410,7 +530,10 @@ class Shipper::Impl {
     const std::lock_guard lock(mutex_);
     stats_.in_flight_batches = in_flight_.size();
     stats_.in_flight_bytes = in_flight_bytes_;
-    if (!in_flight_.empty()) {
+    stats_.awaiting_receipts = awaited_.size();
+    if (release_ != Release::kDurable && !awaited_.empty()) {
+      stats_.oldest_unacked_wall_ns = awaited_.front().sealed_wall_ns;
+    } else if (!in_flight_.empty()) {
       stats_.oldest_unacked_wall_ns = in_flight_.front().sealed_wall_ns;
     } else if (!waits) {
       stats_.oldest_unacked_wall_ns = 0;
@@ -419,7 +542,7 @@ class Shipper::Impl {
 
   void WaitForWork() {
     std::unique_lock lock(mutex_);
-    Steady::time_point until = std::min(deadline_, Steady::now() + kIdlePoll);
+    Steady::time_point until = std::min({deadline_, receipt_deadline_, Steady::now() + kIdlePoll});
     if (stop_at_) until = std::min(until, *stop_at_);
     cv_.wait_until(lock, until, [this] { return wake_; });
     wake_ = false;
@@ -457,21 +580,89 @@ class Shipper::Impl {
     return End::kHalted;
   }
 
-  const std::string& Endpoint() const { return options_.config.endpoint(); }
+  End HoldsAnother(const BatchPosition& at) {
+    return Halt(
+        fmt::format("{}: the collector holds another batch {} of this agent than ours: two agents with one "
+                    "identity, or a restored disk; nothing more is sent",
+                    Endpoint(), PositionText(at)));
+  }
+
+  // Counted, and kept for whoever asks, whatever comes after it.
+  End Alarm(End end, uint64_t ShipStats::*counter, const std::string& text) {
+    {
+      const std::lock_guard lock(mutex_);
+      ++(stats_.*counter);
+      stats_.alarm = text;
+      stats_.alarm_wall_ns = clock_->WallNs();
+    }
+    if (SetError(text)) log::Error(fmt::format("ship: ALARM: {}; nothing is deleted", text));
+    return end;
+  }
+
+  // What a receipt proved to be in the log is not there any more. The batches
+  // after it are sent all the same, evidence of what is missing, and kept.
+  void LostReceipted(const BatchPosition& at, const BatchPosition& receipted) {
+    lost_receipted_ = true;
+    (void)Alarm(
+        End::kAlarm, &ShipStats::log_alarms,
+        fmt::format("{}: the collector holds batches up to {} only, its log gave a receipt for {}: it was cut, "
+                    "or restored from a backup; stop it, keep its trail, run nodetrail verify on it, and restart "
+                    "the agent once that is settled",
+                    Endpoint(), PositionText(at), PositionText(receipted)));
+  }
+
+  End WithoutReceipt() {
+    const std::string first = awaited_.empty() ? std::string("-") : PositionText(awaited_.front().position);
+    if (!shortfall_.empty()) {
+      return Fail(
+          fmt::format("{}: batch {} has a receipt without the quorum of ship.log_policy_file: {}; check those "
+                      "witnesses, or set ship.release: logged; batches stay in the spool",
+                      Endpoint(), first, shortfall_));
+    }
+    return Fail(
+        fmt::format("{}: no receipt for batch {} within {} s: the collector signs no checkpoint; its log says "
+                    "why; batches stay in the spool",
+                    Endpoint(), first, ReceiptTimeout().count() / 1000));
+  }
+
+  [[nodiscard]] milliseconds ReceiptTimeout() const {
+    const uint32_t seconds = options_.config.receipt_timeout_s();
+    return seconds == 0 ? kReceiptTimeout : milliseconds(int64_t{seconds} * 1000);
+  }
+  [[nodiscard]] size_t ReceiptWindow() const {
+    const uint32_t batches = options_.config.receipt_window_batches();
+    return batches == 0 ? kReceiptWindow : batches;
+  }
+
+  const std::string& Endpoint() const { return endpoints_[endpoint_]; }
 
   const ShipOptions options_;
   BatchSource* const source_;
   const Clock* const clock_;
 
+  std::vector<std::string> endpoints_;  // at least one
+  Release release_ = Release::kDurable;
+
   // Ship thread only.
   std::mt19937_64 random_;
+  size_t endpoint_ = 0;  // of endpoints_
   std::unique_ptr<ShipStream> stream_;
   std::deque<InFlight> in_flight_;
   uint64_t in_flight_bytes_ = 0;
-  std::optional<ShipBatch> next_;  // read, but the window was full
+  std::deque<InFlight> awaited_;  // in the order of the chain
+  std::string shortfall_;         // why a receipt of awaited_ does not suffice
+  struct Held {
+    BatchPosition at;
+    trail::Hash batch_hash{};
+  };
+  std::optional<Held> held_;               // what the Welcome says
+  std::optional<BatchPosition> released_;  // the last batch that a receipt let go
+  bool lost_receipted_ = false;            // the collector lost some of those; for good, somebody must look
+  std::optional<ShipBatch> next_;          // read, but the window was full
   std::optional<BatchPosition> to_ack_;
   std::optional<BatchPosition> declared_hole_;
   Steady::time_point deadline_;
+  Steady::time_point receipt_deadline_ = Steady::time_point::max();
   bool writing_ = false;
   bool welcomed_ = false;
   bool progress_ = false;  // this connection moved something

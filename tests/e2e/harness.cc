@@ -235,6 +235,7 @@ identity: {{cert_file: {0}/pki/agents/{2}/identity.pem, key_file: {0}/pki/agents
 ship:
   endpoint: 127.0.0.1:{1}
   max_backoff_s: 2
+  log_policy_file: {0}/pki/log/policy
   tls: {{ca_file: {0}/pki/tls-ca/ca.pem, cert_file: {0}/pki/agents/{2}/tls.pem, key_file: {0}/pki/agents/{2}/tls.key}}
 {9})",
                                         dir_, options.collector_port != 0 ? options.collector_port : port_, name_,
