@@ -26,8 +26,8 @@ constexpr const char* kLog = "trail.example.org/acme";
 class LogWatchTest : public ::testing::Test {
  protected:
   static Ed25519Key Key(char fill) { return *Ed25519Key::FromSeed(std::string(32, fill)); }
-  static std::string LogLine(const char* name = kLog) {
-    return fmt::format("log {}\n", trail::NoteVerifier::Make(name, Key('l').public_key())->ToString());
+  static std::string LogLine(const char* name = kLog, char fill = 'l') {
+    return fmt::format("log {}\n", trail::NoteVerifier::Make(name, Key(fill).public_key())->ToString());
   }
   static std::string Witnessed() {
     return LogLine() +
@@ -128,11 +128,11 @@ TEST_F(LogWatchTest, WithoutItsQuorumACheckpointIsKeptButNotSeen) {
 }
 
 TEST_F(LogWatchTest, AnotherLogThanTheKeptOneIsAnAlarm) {
-  const std::string both = LogLine() + LogLine("trail.example.org/other") + "quorum none\n";
+  const std::string both = LogLine() + LogLine("trail.example.org/other", 'o') + "quorum none\n";
   auto watch = Open(both);
   ASSERT_EQ(Take(watch.get(), 3).kind, Kind::kHolds);
   const std::vector<Hash> leaves = Leaves(9);
-  const LogWatch::Outcome other = watch->Take(leaves[1], 1, Receipt(leaves, 1, false, 'l', "trail.example.org/other"));
+  const LogWatch::Outcome other = watch->Take(leaves[1], 1, Receipt(leaves, 1, false, 'o', "trail.example.org/other"));
   EXPECT_EQ(other.kind, Kind::kAlarm);
   EXPECT_THAT(other.text, HasSubstr("one log"));
 }

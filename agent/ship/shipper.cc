@@ -225,6 +225,7 @@ class Shipper::Impl {
         }
       }
       if (!FlushAck()) return End::kFailed;
+      if (answered_) PublishInFlight();
       if (welcomed_ && !SendNext()) return HoldsAnother(held_->at);
       if (StopOver()) return End::kDone;
       // What is left is what the spool holds, not what was handed to the stream:
@@ -310,7 +311,7 @@ class Shipper::Impl {
       // Whoever deletes without receipts does not wait for them either.
       if (release_ == Release::kDurable && awaited_.size() > ReceiptWindow()) awaited_.pop_front();
     }
-    progress_ = true;
+    progress_ = answered_ = true;
     ResetDeadline();
     {
       const std::lock_guard lock(mutex_);
@@ -360,7 +361,7 @@ class Shipper::Impl {
       receipt_deadline_ = std::min(receipt_deadline_, Steady::now() + options_.unwitnessed_retry);
       return std::nullopt;
     }
-    batch->released = true;
+    batch->released = answered_ = true;
     while (!awaited_.empty() && awaited_.front().released) {
       if (release_ != Release::kDurable && !lost_receipted_) to_ack_ = released_ = awaited_.front().position;
       awaited_.pop_front();
@@ -526,6 +527,7 @@ class Shipper::Impl {
   // The age of what waits stays known while nothing is in flight. The spool
   // may be busy syncing: it is asked before the lock is taken.
   void PublishInFlight() {
+    answered_ = false;
     const bool waits = !in_flight_.empty() || source_->Oldest().has_value();
     const std::lock_guard lock(mutex_);
     stats_.in_flight_batches = in_flight_.size();
@@ -666,6 +668,7 @@ class Shipper::Impl {
   bool writing_ = false;
   bool welcomed_ = false;
   bool progress_ = false;  // this connection moved something
+  bool answered_ = false;  // the stats do not tell yet
 
   mutable std::mutex mutex_;
   std::condition_variable cv_;

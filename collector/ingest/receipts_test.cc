@@ -2,6 +2,7 @@
 //
 // What the collector gives to who waits for receipts.
 #include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "collector/test_fixture.h"
