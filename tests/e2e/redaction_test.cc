@@ -183,6 +183,7 @@ TEST(Redaction, ASecretIsNowhereOnTheWireOrInTheSpool) {
                          ReadAll(node.pki() + "/collector/tls.key"));
   AgentOptions options;
   options.collector_port = ingest.port();
+  options.extra_yaml = "  release: durable\n";  // it has no log
   node.StartAgent(options);
   const Planted planted = RunWithSecrets(&rng);
   const auto frames_have_all = [&] {
