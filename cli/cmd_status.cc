@@ -235,9 +235,10 @@ void PrintAgent(const Context& context, const Answers& answers) {
                     connected ? context.Paint("32", "connected") : context.Paint("33", "not connected"),
                     text("lag_seconds"), error.empty() || error == "?" ? std::string() : ": " + error));
   if (number("bad_receipts") + number("log_alarms") > 0) {
-    Print(fmt::format("  log        {}\n",
-                      context.Paint("31", fmt::format("ALARM: {} bad receipts, {} contradictions of the log; see problem",
-                                                      text("bad_receipts"), text("log_alarms")))));
+    Print(
+        fmt::format("  log        {}\n",
+                    context.Paint("31", fmt::format("ALARM: {} bad receipts, {} contradictions of the log; see problem",
+                                                    text("bad_receipts"), text("log_alarms")))));
   } else if (number("log_size") > 0) {
     Print(fmt::format("  log        {} leaves verified, {} batches wait for a receipt\n", text("log_size"),
                       text("awaiting_receipts")));

@@ -68,8 +68,8 @@ std::vector<std::string> Problems(const StatusFacts& f) {
   }
   // Also one that is over: somebody must look at it.
   if (!f.ship.alarm.empty()) {
-    problems.push_back(fmt::format("ALARM: {}{}", f.ship.alarm,
-                                   f.ship.state == ShipState::kAlarm ? "; nothing is deleted" : ""));
+    problems.push_back(
+        fmt::format("ALARM: {}{}", f.ship.alarm, f.ship.state == ShipState::kAlarm ? "; nothing is deleted" : ""));
   }
   if (f.ship.state == ShipState::kHalted) {
     problems.push_back(fmt::format("the collector refuses a batch: {}", f.ship.last_error));
