@@ -41,4 +41,12 @@ static __always_inline u64 nt_kernfs_parent(u64 kn)
  */
 const volatile bool nt_exit_tells_group_dead __weak = false;
 
+/*
+ * Clamps an unsigned VAR to MAX, a constant, in the register that goes on. A
+ * plain `if` may be compiled into a check of one copy and a use of another that
+ * was spilled before it, and verifiers up to 6.1 at least don't connect the two.
+ */
+#define nt_at_most(VAR, MAX) \
+	asm volatile("if %0 <= %[max] goto +1\n%0 = %[max]" : "+r"(VAR) : [max] "i"(MAX))
+
 #endif /* NODETRAIL_BPF_COMPAT_H_ */

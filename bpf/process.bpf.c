@@ -142,8 +142,8 @@ static __noinline int nt_tail_argv(struct nt_scratch *s, struct nt_exec *body, u
 				break;
 			if (n > want - got)
 				n = want - got;
-			barrier_var(n);
-			if (n > 4096 || bpf_probe_read_user(&s->rec[o + got], n, (const void *)(start + got)))
+			nt_at_most(n, 4096);
+			if (bpf_probe_read_user(&s->rec[o + got], n, (const void *)(start + got)))
 				break;
 			got += n;
 		}
@@ -173,7 +173,6 @@ int BPF_PROG(tp_btf__sched_process_exec, struct task_struct *p, int old_pid, str
 	struct nt_open_file file = {};
 	u64 filename = nt_read_ptr(&bprm->filename);
 	u32 tid = old_pid;
-	bool changed = false;
 
 	if (!nt_admit_process()) {
 		bpf_map_delete_elem(&nt_exec_calls, &tid);
@@ -192,7 +191,6 @@ int BPF_PROG(tp_btf__sched_process_exec, struct task_struct *p, int old_pid, str
 	if (old) {
 		body->old_cred = *old;
 		body->has_old_cred = 1;
-		changed = nt_cred_differs(old, &nt_task_of(s)->cred);
 	}
 	nt_tail_file(s, NT_TAIL_PATH, &body->exe, &file);
 	nt_tail_cwd(s, NT_TAIL_CWD);
@@ -200,13 +198,14 @@ int BPF_PROG(tp_btf__sched_process_exec, struct task_struct *p, int old_pid, str
 	if (nt_read_ptr(&bprm->interp) != filename)
 		nt_tail_kernel_str(s->index, NT_TAIL_SCRIPT, filename);
 	nt_emit(s, NT_EXEC);
-	if (changed) {
+	/* Asked here, not kept in a variable across the calls above: the verifier of
+	 * 6.1 takes such a variable for a constant and removes what depends on it. */
+	if (old && nt_cred_differs(old, &nt_task_of(s)->cred)) {
 		/* Same time and task; its own record, since it is its own fact. */
 		struct nt_cred_change *cc = nt_body_of(s);
 
 		__builtin_memset(cc, 0, sizeof(*cc));
-		if (old)
-			cc->old_cred = *old;
+		cc->old_cred = *old;
 		cc->cause = NT_CAUSE_EXEC;
 		s->flags = 0;
 		s->len = NT_FIXED_LEN + sizeof(*cc);

@@ -56,11 +56,14 @@ static __always_inline bool nt_cred_differs(const struct nt_cred *a, const struc
 }
 
 /* In a nested pid namespace: numbers[level], an array the verifier lets nobody
- * index by a variable. */
+ * index by a variable. The verifier of 6.1 knows a product's bounds only if the
+ * right operand is a constant, hence the assembly. */
 static __noinline u32 nt_pid_nested(const struct pid *pid, u32 level, u32 *ns_inum)
 {
-	struct upid *up = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-			  level * bpf_core_type_size(struct upid);
+	u64 offset = level & 63, size = bpf_core_type_size(struct upid);
+
+	asm volatile("%0 *= %1" : "+r"(offset) : "r"(size));
+	struct upid *up = (void *)pid + bpf_core_field_offset(struct pid, numbers) + offset;
 	struct pid_namespace *ns;
 	u32 nr = 0;
 

@@ -57,10 +57,12 @@ __weak __noinline int nt_tail_user_str(u32 index, u32 kind, u64 user)
 		return 0;
 	}
 	n = bpf_probe_read_user_str(&s->rec[o], NT_PATH_MAX, (const void *)user);
-	if (n <= 0) {
+	if (n < 0) {
 		nt_tail_drop(s);
 		return -14; /* EFAULT */
 	}
+	if (!n) /* "": kernels up to 6.12 at least don't count its NUL */
+		n = 1;
 	if (n == NT_PATH_MAX)
 		s->flags |= NT_F_TRUNCATED; /* longer strings fail with ENAMETOOLONG */
 	s->len = o + (n - 1);

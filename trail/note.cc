@@ -86,11 +86,11 @@ std::string FormatVkey(std::string_view name, uint32_t key_id, std::string_view 
 
 // NoteVerifier or CosignerVerifier: they differ in the type byte only.
 template <typename Verifier>
-Result<Verifier> MakeVerifier(std::string name, std::string_view type, const PublicKey& key) {
+Result<Verifier> MakeVerifier(const std::string& name, std::string_view type, const PublicKey& key) {
   if (!ValidNoteName(name)) return InvalidArgument(fmt::format("note key: illegal name of {} bytes", name.size()));
   Verifier out;
   out.key_id = KeyId(name, type, key);
-  out.name = std::move(name);
+  out.name = name;
   out.key = key;
   return out;
 }

@@ -39,8 +39,9 @@ Status CheckpointCheck::MakePolicy() {
     return OkStatus();
   }
   auto with = log_policy_->WithLog(*policy_.log_key);
-  if (with.ok()) log_policy_ = *std::move(with);
-  return with.ok() || with.status().code() == Code::kAlreadyExists ? OkStatus() : with.status();
+  if (!with.ok()) return with.status().code() == Code::kAlreadyExists ? OkStatus() : with.status();
+  log_policy_ = *std::move(with);
+  return OkStatus();
 }
 
 void CheckpointCheck::ReadOwn(VerifyReport* report) {

@@ -34,7 +34,10 @@ Json FindingJson(const Finding& finding) {
 }
 
 // Seconds to the millisecond: what a reader of the report can use.
-double Seconds(uint64_t ns) { return static_cast<double>(ns / 1'000'000) / 1e3; }
+double Seconds(uint64_t ns) {
+  const uint64_t ms = ns / 1'000'000;
+  return static_cast<double>(ms) / 1e3;
+}
 
 Json SecondsJson(const std::array<uint64_t, kCoverageKinds>& ns) {
   Json out;
