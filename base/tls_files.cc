@@ -272,6 +272,22 @@ Result<TlsMaterial> LoadTlsFiles(const TlsPaths& paths, uint64_t wall_ns) {
   return material;
 }
 
+Status CheckServerName(std::string_view cert_pem, const std::string& endpoint, const std::string& server_name) {
+  NT_ASSIGN_OR_RETURN(const HostPort to, SplitEndpoint(endpoint));
+  const std::string name = server_name.empty() ? to.host : server_name;
+  const std::vector<X509Ptr> certs = ParseCertificates(cert_pem);
+  if (certs.empty()) return FailedPrecondition(fmt::format("{}: its certificate can't be read", endpoint));
+  X509* cert = certs.front().get();
+  const bool is_ip = X509_check_ip_asc(cert, name.c_str(), 0) == 1;
+  const bool is_host =
+      X509_check_host(cert, name.data(), name.size(),
+                      X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, nullptr) == 1;
+  ERR_clear_error();
+  if (is_ip || is_host) return OkStatus();
+  return FailedPrecondition(fmt::format(
+      "{}: the collector's certificate is for another name than {}; set server_name or reissue it", endpoint, name));
+}
+
 Status ProbeTls(const std::string& endpoint, const std::string& server_name, const TlsMaterial& material,
                 std::chrono::milliseconds timeout) {
   const NoSigPipe no_sigpipe;

@@ -21,12 +21,14 @@
 #include "collector/index/indexer.h"
 #include "collector/ingest/committer.h"
 #include "collector/ingest/ingest_service.h"
+#include "collector/ingest/peer_gate.h"
 #include "collector/ingest/receipt_issuer.h"
 #include "collector/query/query_service.h"
 #include "collector/witness/witness_policy.h"
 #include "collector/witness/witness_set.h"
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/log.h"
+#include "nodetrail/base/revocation.h"
 #include "nodetrail/base/tls_files.h"
 #include "nodetrail/base/version.h"
 #include "nodetrail/trail/crypto.h"
@@ -159,6 +161,9 @@ class Collector::Impl {
   Status OpenKeys() {
     const config::v1::Tls& tls = config_.tls();
     NT_RETURN_IF_ERROR(LoadTlsFiles({tls.ca_file(), tls.cert_file(), tls.key_file()}, clock_->WallNs()).status());
+    revocations_ = std::make_unique<RevocationFile>(config_.crl_file(), tls.ca_file());
+    NT_RETURN_IF_ERROR(revocations_->Refresh());
+    gate_ = std::make_unique<PeerGate>(revocations_.get(), clock_);
     NT_ASSIGN_OR_RETURN(const std::string pem, ReadFile(config_.identity_ca_file(), kMaxCaBytes));
     auto cas = trail::CaSet::FromPem(pem);
     if (!cas.ok()) {
@@ -257,13 +262,14 @@ class Collector::Impl {
 
   Status Serve() {
     NT_RETURN_IF_ERROR(ProbeListen(config_.listen()));
-    ingest_ = std::make_unique<IngestService>(config_.tenant(), committer_.get(), receipts_.get());
+    ingest_ = std::make_unique<IngestService>(config_.tenant(), committer_.get(), receipts_.get(), gate_.get());
     QueryService::Options query;
     query.indexer = indexer_.get();
     query.clock = clock_;
     query.trail_dir = config_.trail_dir();
     query.tenant = config_.tenant();
     query.version = kVersion;
+    query.admit = [this](const grpc::AuthContext& peer) { return gate_->Admit(peer); };
     query.collector_status = [this](query::v1::StatusResponse* response) { FillStatus(response); };
     query_ = QueryService::Create(std::move(query));
     grpc::EnableDefaultHealthCheckService(true);
@@ -355,6 +361,8 @@ class Collector::Impl {
   const config::v1::CollectorConfig config_;
   const Clock* const clock_;
   std::unique_ptr<trail::CaSet> identity_cas_;
+  std::unique_ptr<RevocationFile> revocations_;
+  std::unique_ptr<PeerGate> gate_;
   std::unique_ptr<LogSigner> signer_;
   std::unique_ptr<trail::LogPolicy> policy_;  // null: no witnesses
   std::unique_ptr<WitnessSet> witnesses_;

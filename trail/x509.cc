@@ -285,7 +285,7 @@ Result<SpiffeId> ParseSpiffeId(std::string_view uri) {
     if (slash == std::string_view::npos) break;
     uri.remove_prefix(slash + 1);
   }
-  if (parts.size() != 5 || parts[1] != "t" || (parts[3] != "a" && parts[3] != "r")) return bad;
+  if (parts.size() != 5 || parts[1] != "t" || (parts[3] != "a" && parts[3] != "r" && parts[3] != "c")) return bad;
   if (parts[0].empty() || parts[0].size() > 255) return bad;
   for (const char c : parts[0]) {
     if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-')) return bad;

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "nodetrail/trail/crypto.h"
 #include "nodetrail/trail/pkcs11_key.h"
 
 namespace nodetrail::agent {
@@ -92,6 +93,13 @@ void CheckConfig(const config::v1::AgentConfig& config, ConfigReport& report) {
   }
   for (int i = 0; i < ship.endpoints_size(); ++i) {
     if (ship.endpoints(i).empty()) report.Add(fmt::format("ship.endpoints[{}]", i), "is empty; use host:port");
+  }
+  if (const std::string& id = ship.collector_id(); !id.empty() && id != "none") {
+    const auto parsed = trail::ParseSpiffeId(id);
+    if (!parsed.ok() || parsed->role != 'c') {
+      report.Add("ship.collector_id",
+                 fmt::format("'{}' is neither none nor of the form spiffe://<domain>/t/<tenant>/c/<collector>", id));
+    }
   }
   if (ship.release() != "durable" && ship.log_policy_file().empty()) {
     report.Add(

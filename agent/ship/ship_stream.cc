@@ -22,7 +22,64 @@ constexpr int kMaxAnswerBytes = static_cast<int>(trail::kMaxReceiptBytes) + 64 *
 constexpr size_t kMaxQueuedEvents = 256;
 constexpr size_t kMaxQueuedBytes = 4U << 20;
 
-std::shared_ptr<grpc::Channel> MakeChannel(const ShipEndpoint& to, const TlsMaterial& tls) {
+// Whom the last handshake met. Any thread.
+class Peer {
+ public:
+  explicit Peer(PeerCheck check) : check_(std::move(check)) {}
+
+  Status Meet(std::string_view cert_pem, std::string_view chain_pem) {
+    Status verdict = check_(cert_pem, chain_pem);
+    const std::lock_guard lock(mutex_);
+    cert_pem_ = cert_pem;
+    chain_pem_ = chain_pem;
+    refusal_ = verdict;
+    return verdict;
+  }
+  [[nodiscard]] Status refusal() const {
+    const std::lock_guard lock(mutex_);
+    return refusal_;
+  }
+  // OK: we met nobody yet.
+  [[nodiscard]] Status CheckAgain() const {
+    std::string cert, chain;
+    {
+      const std::lock_guard lock(mutex_);
+      cert = cert_pem_;
+      chain = chain_pem_;
+    }
+    return cert.empty() ? OkStatus() : check_(cert, chain);
+  }
+
+ private:
+  const PeerCheck check_;
+  mutable std::mutex mutex_;
+  std::string cert_pem_, chain_pem_;
+  Status refusal_;
+};
+
+// gRPC has verified the chain and asks us for the rest, before the channel
+// carries anything.
+class PeerVerifier final : public grpc::experimental::ExternalCertificateVerifier {
+ public:
+  explicit PeerVerifier(std::shared_ptr<Peer> peer) : peer_(std::move(peer)) {}
+
+  bool Verify(grpc::experimental::TlsCustomVerificationCheckRequest* request,
+              std::function<void(grpc::Status)> /*callback*/, grpc::Status* sync_status) override {
+    const grpc::string_ref cert = request->peer_cert();
+    const grpc::string_ref chain = request->peer_cert_full_chain();
+    const Status verdict = peer_->Meet({cert.data(), cert.size()}, {chain.data(), chain.size()});
+    *sync_status = verdict.ok() ? grpc::Status::OK
+                                : grpc::Status(grpc::StatusCode::UNAUTHENTICATED, std::string(verdict.message()));
+    return true;
+  }
+  void Cancel(grpc::experimental::TlsCustomVerificationCheckRequest* /*request*/) override {}
+
+ private:
+  const std::shared_ptr<Peer> peer_;
+};
+
+std::shared_ptr<grpc::Channel> MakeChannel(const ShipEndpoint& to, const TlsMaterial& tls,
+                                           const std::shared_ptr<Peer>& peer) {
   using grpc::experimental::IdentityKeyCertPair;
   auto provider = std::make_shared<grpc::experimental::StaticDataCertificateProvider>(
       tls.ca_pem, std::vector<IdentityKeyCertPair>{{tls.key_pem, tls.cert_pem}});
@@ -31,7 +88,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ShipEndpoint& to, const TlsMate
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
   options.set_verify_server_certs(true);
-  options.set_certificate_verifier(std::make_shared<grpc::experimental::HostNameCertificateVerifier>());
+  options.set_check_call_host(false);
+  options.set_certificate_verifier(grpc::experimental::ExternalCertificateVerifier::Create<PeerVerifier>(peer));
 
   grpc::ChannelArguments args;
   if (!to.server_name.empty()) args.SetSslTargetNameOverride(to.server_name);
@@ -57,8 +115,11 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ShipEndpoint& to, const TlsMate
 // let go once reading has ended, and then gRPC says how the call ended.
 class ShipStream::Call final : public grpc::ClientBidiReactor<ingest::v1::ClientMessage, ingest::v1::ServerMessage> {
  public:
-  Call(const ShipEndpoint& endpoint, const TlsMaterial& tls, std::function<void()> wake)
-      : wake_(std::move(wake)), channel_(MakeChannel(endpoint, tls)), stub_(ingest::v1::Ingest::NewStub(channel_)) {
+  Call(const ShipEndpoint& endpoint, const TlsMaterial& tls, PeerCheck check, std::function<void()> wake)
+      : wake_(std::move(wake)),
+        peer_(std::make_shared<Peer>(std::move(check))),
+        channel_(MakeChannel(endpoint, tls, peer_)),
+        stub_(ingest::v1::Ingest::NewStub(channel_)) {
     stub_->async()->Stream(&context_, this);
     AddHold();
     StartRead(&incoming_);
@@ -80,6 +141,8 @@ class ShipStream::Call final : public grpc::ClientBidiReactor<ingest::v1::Client
     half_closed_ = true;
     StartWritesDone();
   }
+
+  [[nodiscard]] const Peer& peer() const { return *peer_; }
 
   std::vector<ShipEvent> Take() {
     const std::lock_guard lock(mutex_);
@@ -151,6 +214,7 @@ class ShipStream::Call final : public grpc::ClientBidiReactor<ingest::v1::Client
   }
 
   std::function<void()> wake_;
+  const std::shared_ptr<Peer> peer_;
   grpc::ClientContext context_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<ingest::v1::Ingest::Stub> stub_;
@@ -168,8 +232,9 @@ class ShipStream::Call final : public grpc::ClientBidiReactor<ingest::v1::Client
   bool done_ = false;
 };
 
-ShipStream::ShipStream(const ShipEndpoint& endpoint, const TlsMaterial& tls, std::function<void()> wake)
-    : call_(std::make_unique<Call>(endpoint, tls, std::move(wake))) {}
+ShipStream::ShipStream(const ShipEndpoint& endpoint, const TlsMaterial& tls, PeerCheck check,
+                       std::function<void()> wake)
+    : call_(std::make_unique<Call>(endpoint, tls, std::move(check), std::move(wake))) {}
 
 ShipStream::~ShipStream() { call_->CancelAndWait(); }
 
@@ -178,5 +243,9 @@ bool ShipStream::Write(ingest::v1::ClientMessage message) { return call_->Write(
 void ShipStream::HalfClose() { call_->HalfClose(); }
 
 std::vector<ShipEvent> ShipStream::Take() { return call_->Take(); }
+
+Status ShipStream::refusal() const { return call_->peer().refusal(); }
+
+Status ShipStream::CheckAgain() const { return call_->peer().CheckAgain(); }
 
 }  // namespace nodetrail::agent

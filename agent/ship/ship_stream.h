@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "nodetrail/base/status.h"
@@ -34,13 +35,17 @@ struct ShipEndpoint {
   std::chrono::milliseconds keepalive_timeout{10'000};
 };
 
+// What is asked of the collector's certificate, and those it sent along, in
+// the handshake. On gRPC's threads; outlives the stream.
+using PeerCheck = std::function<Status(std::string_view cert_pem, std::string_view chain_pem)>;
+
 // Owner: the ship thread, which alone calls it. Destruction cancels the call
 // and waits for gRPC to let go.
 class ShipStream {
  public:
   // `wake` is called on gRPC's threads when Take() has something; it must not
   // block and outlives the stream.
-  ShipStream(const ShipEndpoint& endpoint, const TlsMaterial& tls, std::function<void()> wake);
+  ShipStream(const ShipEndpoint& endpoint, const TlsMaterial& tls, PeerCheck check, std::function<void()> wake);
   ~ShipStream();
   ShipStream(const ShipStream&) = delete;
   ShipStream& operator=(const ShipStream&) = delete;
@@ -51,6 +56,9 @@ class ShipStream {
   void HalfClose();
   // What happened since the last call, in order. kClosed is the last event.
   std::vector<ShipEvent> Take();
+  // What `check` said of the peer, at the last handshake or now.
+  [[nodiscard]] Status refusal() const;
+  [[nodiscard]] Status CheckAgain() const;
 
  private:
   class Call;

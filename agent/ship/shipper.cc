@@ -12,8 +12,10 @@
 #include <thread>
 #include <utility>
 
+#include "agent/ship/collector_check.h"
 #include "agent/ship/ship_stream.h"
 #include "nodetrail/base/log.h"
+#include "nodetrail/base/revocation.h"
 #include "nodetrail/base/tls_files.h"
 #include "nodetrail/trail/merkle.h"
 #include "nodetrail/trail/v1/trail.pb.h"
@@ -66,7 +68,11 @@ std::optional<Release> ParseRelease(std::string_view word) {
 class Shipper::Impl {
  public:
   Impl(ShipOptions options, BatchSource* source, const Clock* clock)
-      : options_(std::move(options)), source_(source), clock_(clock), random_(std::random_device{}()) {
+      : options_(std::move(options)),
+        source_(source),
+        clock_(clock),
+        random_(std::random_device{}()),
+        revocations_(options_.config.crl_file(), options_.config.tls().ca_file()) {
     if (!options_.config.endpoint().empty()) endpoints_.push_back(options_.config.endpoint());
     endpoints_.insert(endpoints_.end(), options_.config.endpoints().begin(), options_.config.endpoints().end());
     NT_CHECK(!endpoints_.empty());
@@ -200,7 +206,16 @@ class Shipper::Impl {
     if (options_.config.keepalive_timeout_s() > 0) {
       to.keepalive_timeout = std::chrono::seconds(options_.config.keepalive_timeout_s());
     }
-    stream_ = std::make_unique<ShipStream>(to, *material, [this] { Wake(); });
+    revocations_seen_ = revocations_.Generation();
+    stream_ = std::make_unique<ShipStream>(
+        to, *material,
+        [this, rule = CollectorRule{to.endpoint, to.server_name, options_.config.collector_id(), options_.tenant},
+         own = material->cert_pem](std::string_view cert, std::string_view chain) {
+          NT_RETURN_IF_ERROR(CheckCollector(rule, cert, own));
+          const Status good = revocations_.Check(cert, chain, clock_->WallNs());
+          return good.ok() ? good : Annotate(good, rule.endpoint);
+        },
+        [this] { Wake(); });
     source_->Rewind();
     ingest::v1::ClientMessage hello;
     hello.mutable_hello()->set_protocol_version(1);
@@ -225,6 +240,13 @@ class Shipper::Impl {
         }
       }
       if (!FlushAck()) return End::kFailed;
+      // Replaced while we are connected: the collector may be among the revoked.
+      if (const uint64_t lists = revocations_.Generation(); lists != revocations_seen_) {
+        revocations_seen_ = lists;
+        if (const Status good = stream_->CheckAgain(); !good.ok()) {
+          return Fail(fmt::format("connection dropped: {}", good.message()));
+        }
+      }
       if (answered_) PublishInFlight();
       if (welcomed_ && !SendNext()) return HoldsAnother(held_->at);
       if (StopOver()) return End::kDone;
@@ -435,6 +457,9 @@ class Shipper::Impl {
 
   std::optional<End> Closed(const Status& status, const TlsMaterial& material) {
     if (Stopping() && in_flight_.empty() && !source_->Oldest()) return End::kDone;
+    if (const Status refused = stream_->refusal(); !welcomed_ && !refused.ok()) {
+      return Fail(fmt::format("not connected: {}", refused.message()));
+    }
     if (welcomed_ || status.code() != Code::kUnavailable) {
       const std::string_view cause = status.ok() ? "it closed the stream" : status.message();
       return Fail(
@@ -647,6 +672,8 @@ class Shipper::Impl {
 
   // Ship thread only.
   std::mt19937_64 random_;
+  RevocationFile revocations_;  // outlives the stream
+  uint64_t revocations_seen_ = 0;
   size_t endpoint_ = 0;  // of endpoints_
   std::unique_ptr<ShipStream> stream_;
   std::deque<InFlight> in_flight_;

@@ -89,8 +89,8 @@ class IngestService::Link final : public AnswerSink,
 // gRPC owns it, until OnDone.
 class IngestService::Reactor final : public grpc::ServerBidiReactor<ClientMessage, ServerMessage> {
  public:
-  Reactor(IngestService* service, std::string agent_id, std::shared_ptr<Link> link)
-      : service_(service), agent_id_(std::move(agent_id)), link_(std::move(link)) {
+  Reactor(IngestService* service, std::string agent_id, AdmittedPeer peer, std::shared_ptr<Link> link)
+      : service_(service), agent_id_(std::move(agent_id)), peer_(std::move(peer)), link_(std::move(link)) {
     const std::lock_guard lock(link_->mutex_);
     link_->reactor_ = this;
     link_->MaybeRead();
@@ -98,6 +98,7 @@ class IngestService::Reactor final : public grpc::ServerBidiReactor<ClientMessag
 
   void OnReadDone(bool ok) override {
     ClientMessage message;
+    const Status admitted = ok ? peer_.StillGood() : OkStatus();
     {
       const std::lock_guard lock(link_->mutex_);
       if (!ok) {
@@ -109,6 +110,11 @@ class IngestService::Reactor final : public grpc::ServerBidiReactor<ClientMessag
       if (link_->finished_) return;
       message = std::move(link_->incoming_);
       link_->incoming_ = {};
+      if (!admitted.ok()) {
+        log::Warn(fmt::format("ingest: {}: its stream ends: {}", agent_id_, admitted.message()));
+        link_->Finish(grpc::Status(static_cast<grpc::StatusCode>(admitted.code()), std::string(admitted.message())));
+        return;
+      }
       if (const grpc::Status wrong = CheckOrder(message); !wrong.ok()) {
         log::Warn(fmt::format("ingest: {}: {}", agent_id_, wrong.error_message()));
         link_->Finish(wrong);
@@ -189,6 +195,7 @@ class IngestService::Reactor final : public grpc::ServerBidiReactor<ClientMessag
 
   IngestService* const service_;
   const std::string agent_id_;
+  AdmittedPeer peer_;  // reads alone use it, one at a time
   const std::shared_ptr<Link> link_;
   bool greeted_ = false;
 };
@@ -295,8 +302,8 @@ void IngestService::Link::Finish(const grpc::Status& status) {
   reactor_->Finish(status);
 }
 
-IngestService::IngestService(std::string tenant, Committer* committer, ReceiptIssuer* receipts)
-    : tenant_(std::move(tenant)), committer_(committer), receipts_(receipts) {}
+IngestService::IngestService(std::string tenant, Committer* committer, ReceiptIssuer* receipts, const PeerGate* gate)
+    : tenant_(std::move(tenant)), committer_(committer), receipts_(receipts), gate_(gate) {}
 
 IngestService::~IngestService() = default;
 
@@ -307,7 +314,9 @@ grpc::ServerBidiReactor<ClientMessage, ServerMessage>* IngestService::Stream(grp
     explicit Refusal(const grpc::Status& status) { Finish(status); }
     void OnDone() override { delete this; }
   };
-  const Result<trail::SpiffeId> id = PeerId(*context->auth_context());
+  const std::shared_ptr<const grpc::AuthContext> auth = context->auth_context();
+  AdmittedPeer peer(gate_, auth);
+  const Result<trail::SpiffeId> id = PeerId(*auth);
   grpc::Status refusal;
   if (!id.ok()) {
     refusal = grpc::Status(grpc::StatusCode::UNAUTHENTICATED, std::string(id.status().message()));
@@ -316,13 +325,15 @@ grpc::ServerBidiReactor<ClientMessage, ServerMessage>* IngestService::Stream(grp
   } else if (id->tenant != tenant_) {
     refusal = grpc::Status(grpc::StatusCode::PERMISSION_DENIED,
                            fmt::format("the certificate is of tenant {}, which is not served here", id->tenant));
+  } else if (const Status admitted = gate_->Admit(*auth); !admitted.ok()) {
+    refusal = grpc::Status(static_cast<grpc::StatusCode>(admitted.code()), std::string(admitted.message()));
   }
   if (!refusal.ok()) {
     log::Warn(fmt::format("ingest: a peer is refused: {}", refusal.error_message()));
     return new Refusal(refusal);
   }
   auto link = std::make_shared<Link>(committer_, receipts_);
-  auto* reactor = new Reactor(this, id->name, link);
+  auto* reactor = new Reactor(this, id->name, std::move(peer), link);
   Register(id->name, link);
   return reactor;
 }

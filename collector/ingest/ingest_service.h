@@ -21,6 +21,7 @@
 
 #include "collector/ingest/committer.h"
 #include "collector/ingest/ingest_view.h"
+#include "collector/ingest/peer_gate.h"
 #include "collector/ingest/receipt_issuer.h"
 #include "nodetrail/ingest/v1/ingest.grpc.pb.h"
 #include "nodetrail/trail/crypto.h"
@@ -36,8 +37,8 @@ Result<trail::SpiffeId> PeerId(const grpc::AuthContext& auth);
 
 class IngestService final : public ingest::v1::Ingest::CallbackService, public IngestView {
  public:
-  // `committer` and `receipts` outlive it. `tenant` is the one whose agents are served.
-  IngestService(std::string tenant, Committer* committer, ReceiptIssuer* receipts);
+  // All outlive it. `tenant` is the one whose agents are served.
+  IngestService(std::string tenant, Committer* committer, ReceiptIssuer* receipts, const PeerGate* gate);
   ~IngestService() override;
 
   grpc::ServerBidiReactor<ingest::v1::ClientMessage, ingest::v1::ServerMessage>* Stream(
@@ -58,6 +59,7 @@ class IngestService final : public ingest::v1::Ingest::CallbackService, public I
   const std::string tenant_;
   Committer* const committer_;
   ReceiptIssuer* const receipts_;
+  const PeerGate* const gate_;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Link>> links_;  // by agent id
   bool shutdown_ = false;

@@ -111,7 +111,8 @@ class QueryServiceImpl final : public QueryService {
     if (auth == nullptr || !auth->IsPeerAuthenticated()) return {Code::kUnauthenticated, "no client certificate"};
     std::vector<std::string> uris;
     for (const auto& uri : auth->FindPropertyValues("peer_uri")) uris.emplace_back(uri.data(), uri.size());
-    return AuthorizeReader(uris, options_.tenant).status();
+    NT_RETURN_IF_ERROR(AuthorizeReader(uris, options_.tenant).status());
+    return options_.admit ? options_.admit(*auth) : OkStatus();
   }
 
   // An index that turns out damaged is rebuilt; the caller may try again.
@@ -194,6 +195,7 @@ class QueryServiceImpl final : public QueryService {
     std::map<std::string, std::string> hostnames;
     while (!Ended(context)) {
       const uint64_t size = index_->WaitForLog(next, kTailWait);
+      if (next < size) NT_RETURN_IF_ERROR(Authorize(*context));  // it may have been revoked since
       if (size - std::min(next, size) > kMaxTailLag) {
         NT_ASSIGN_OR_RETURN(auto notice, SkipTo(size, &next));
         if (!writer->Write(notice)) return WhyEnded(context);

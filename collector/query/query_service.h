@@ -36,6 +36,9 @@ class QueryService : public query::v1::Query::Service {
     // `connected` and `rejected`. It may add agents that the index has not
     // seen. Called after the index filled in its part. Any thread.
     std::function<void(query::v1::StatusResponse*)> collector_status;
+    // Asked at each call, and while a Tail lasts: OK, or why this peer is not
+    // answered although its certificate is a reader's. Null: all are. Any thread.
+    std::function<nodetrail::Status(const grpc::AuthContext&)> admit;
   };
 
   static std::unique_ptr<QueryService> Create(Options options);

@@ -100,6 +100,93 @@ TEST(Outage, ACollectorThatWasAwayGetsEverythingOnce) {
   EXPECT_EQ(node.Verify().first, 0);
 }
 
+// All certificates are replaced while events pour in, and the old ones revoked:
+// that cuts the connections which still stand on them, on either side.
+TEST(Rotation, CertificatesReplacedAndRevokedUnderLoadLoseAndDoubleNothing) {
+  Node node("rotation");
+  const std::string tool = std::string(NT_SOURCE_DIR) + "/packaging/dev-pki";
+  const std::string authorities = node.pki() + "/tls-ca/ca.pem", lists = node.dir() + "/crl.pem";
+  const auto pki = [&](const std::vector<std::string>& args) {
+    std::vector<std::string> argv = {tool};
+    argv.insert(argv.end(), args.begin(), args.end());
+    const Output made = RunCommand(argv);
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+  };
+  const auto put = [](const std::string& path, const std::string& text) {
+    WriteFile(path + ".new", text);
+    fs::rename(path + ".new", path);
+  };
+  const auto publish_lists = [&] {
+    put(lists, ReadAll(node.pki() + "/tls-ca/crl.pem") + ReadAll(node.pki() + "/tls-ca2/crl.pem"));
+  };
+  pki({"crl", node.pki()});
+  publish_lists();
+  WriteFile(node.collector_config(), ReadAll(node.collector_config()) + "crl_file: " + lists + "\n");
+  AgentOptions options;
+  options.extra_yaml = "  crl_file: " + lists + "\n";
+  node.StartCollector();
+  node.StartAgent(options);
+  Load load(node, {"--rate", "300"});
+  const auto acked = [&] {
+    const Json status = node.AgentStatus();
+    return status.is_null() ? uint64_t{0} : status.at("acked_batches").get<uint64_t>();
+  };
+  ASSERT_TRUE(Eventually([&] { return acked() > 5; }, seconds(30)));
+
+  // A new authority beside the old one, then new certificates of it, then the
+  // old ones revoked. Both renewed pairs are made aside and moved into place,
+  // as a tool does that renews them.
+  const std::string next = node.dir() + "/next";
+  const auto renew = [&](const std::string& authority) {
+    fs::remove_all(next);
+    fs::copy(node.pki(), next, fs::copy_options::recursive);
+    pki({"--ca", authority, "--force", "agent", next, "rotation"});
+    pki({"--ca", authority, "--force", "collector", next, "localhost", "127.0.0.1"});
+    for (const char* what : {"agents/rotation/tls", "collector/tls"}) {
+      const std::string at = node.pki() + "/" + what;
+      fs::copy_file(at + ".pem", node.dir() + "/" + (what[0] == 'a' ? "old-agent.pem" : "old-collector.pem"),
+                    fs::copy_options::overwrite_existing);
+      for (const char* part : {".key", ".pem"}) fs::rename(next + "/" + what + part, at + part);
+    }
+  };
+  // Arrives over connections with new certificates only: the old ones are
+  // revoked, and new batches are acknowledged after that was noticed.
+  const auto goes_on = [&](const std::string& which) {
+    const size_t said = ReadAll(node.log("collector")).size();
+    pki({"crl", node.pki(), node.dir() + "/old-" + which + ".pem"});
+    publish_lists();
+    ASSERT_TRUE(Eventually(
+        [&] { return ReadAll(node.log("collector")).find("rotation: connected", said) != std::string::npos; },
+        seconds(60)))
+        << node.AgentStatus().dump();
+    const uint64_t before = acked();
+    ASSERT_TRUE(Eventually([&] { return acked() > before + 5; }, seconds(60))) << node.AgentStatus().dump();
+  };
+  renew("tls-ca");
+  goes_on("agent");
+  goes_on("collector");
+  // The authority rolls, too.
+  pki({"--ca", "tls-ca2", "init", node.pki()});
+  pki({"--ca", "tls-ca2", "crl", node.pki()});
+  publish_lists();
+  put(authorities, ReadAll(authorities) + ReadAll(node.pki() + "/tls-ca2/ca.pem"));
+  renew("tls-ca2");
+  goes_on("agent");
+  goes_on("collector");
+
+  const Truth truth = load.Stop();
+  EXPECT_GT(truth.created, 500U);
+  ASSERT_TRUE(node.Settled(seconds(60)));
+  ExpectEachOnce(node.Query({"--since", "1h", "--kind", "file.create", "--path", load.PathGlob()}), truth.created,
+                 "file.create");
+  ExpectEachOnce(node.Query({"--since", "1h", "--kind", "file.delete", "--path", load.PathGlob()}), truth.deleted,
+                 "file.delete");
+  EXPECT_TRUE(node.Query({"--since", "1h", "--kind", "agent.loss"}).empty());
+  EXPECT_NE(ReadAll(node.log("collector")).find("is revoked by its authority"), std::string::npos);
+  EXPECT_NE(ReadAll(node.log("agent")).find("is revoked by its authority"), std::string::npos);
+  EXPECT_EQ(node.Verify().first, 0);
+}
+
 TEST(Kill, AKilledAgentLeavesADeclaredGapAndWhatWasDurable) {
   Node node("kill");
   node.StartCollector();

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "nodetrail/base/status.h"
 
@@ -30,6 +31,12 @@ struct TlsMaterial {
 // key and certificate no pair, certificate expired or not yet valid at
 // `wall_ns` (ns since the Unix epoch). Thread-safe.
 [[nodiscard]] Result<TlsMaterial> LoadTlsFiles(const TlsPaths& paths, uint64_t wall_ns);
+
+// Is this certificate (PEM) for the host of `endpoint` (host:port), or for
+// `server_name` if that is not empty? A DNS name or an IP address of its
+// subjectAltName. kFailedPrecondition: no. Thread-safe.
+[[nodiscard]] Status CheckServerName(std::string_view cert_pem, const std::string& endpoint,
+                                     const std::string& server_name);
 
 // Why does TLS to `endpoint` (host:port) fail? One handshake of its own, ended
 // before any application byte; `server_name` is expected in the certificate,

@@ -184,7 +184,7 @@ class CaSet {
   std::shared_ptr<Rep> rep_;
 };
 
-// "spiffe://<domain>/t/<tenant>/a/<agent>" ('a' agent, 'r' reader) split.
+// "spiffe://<domain>/t/<tenant>/a/<agent>" ('a' agent, 'r' reader, 'c' collector) split.
 struct SpiffeId {
   std::string domain;
   std::string tenant;
