@@ -173,6 +173,7 @@ class Collector::Impl {
     }
     identity_cas_ = std::make_unique<trail::CaSet>(*std::move(cas));
     NT_ASSIGN_OR_RETURN(LogSigner signer, LogSigner::Load(config_.log_key_file(), config_.log_origin()));
+    if (!config_.log_key_next_file().empty()) NT_RETURN_IF_ERROR(signer.LoadNext(config_.log_key_next_file()));
     signer_ = std::make_unique<LogSigner>(std::move(signer));
     return OkStatus();
   }

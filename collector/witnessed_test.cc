@@ -440,6 +440,62 @@ TEST_F(Witnessed, AnUnusablePolicyIsNamed) {
       "add the line: log " + log_vkey_);
 }
 
+// The key is rolled under load: old, both, new. Whoever knows either key, or
+// both, can check each checkpoint; who knows only the new one, from the middle on.
+TEST_F(Witnessed, TheLogKeyIsRolledWithoutABreak) {
+  const std::string next_file = dir_.path() + "/next.key";
+  const auto next = witness::MakeKeyFile(next_file);
+  ASSERT_TRUE(next.ok());
+  const auto old_key = trail::NoteVerifier::Parse(log_vkey_).value();
+  const auto new_key = trail::NoteVerifier::Make(config_.log_origin(), next->public_key()).value();
+  const auto signed_by = [&](const trail::NoteVerifier& key) {
+    return trail::VerifyCheckpoint(ReadFile(Path("log/checkpoint"), 65536).value_or(""), key).ok();
+  };
+  StartCollector();
+  Feed(5);
+  ExpectPublished({});
+  EXPECT_TRUE(signed_by(old_key));
+  EXPECT_FALSE(signed_by(new_key));
+  StopCollector();
+  log_vkey_ = new_key.ToString() + "\nlog " + old_key.ToString();
+  WritePolicy("2");
+  const std::string old_file = config_.log_key_file();
+  config_.set_log_key_file(next_file);  // at one blow: no
+  EXPECT_EQ(StartFails().code, ExitCode::kKeys);
+  config_.set_log_key_file(old_file);
+  config_.set_log_key_next_file(next_file);
+  StartCollector();
+  ASSERT_TRUE(WaitUntil([&] { return signed_by(new_key); }));  // though nothing was added
+  EXPECT_TRUE(signed_by(old_key));
+  ExpectPublished({});
+  EXPECT_EQ(*ReadFile(Path("log/log-next.vkey"), 4096), new_key.ToString() + "\n");
+  maker_.NewEpoch(2);
+  Feed(3);
+  ExpectPublished({});
+  EXPECT_TRUE(signed_by(old_key) && signed_by(new_key));
+  StopCollector();
+
+  // Witnesses learn the new key, then the old one goes.
+  for (size_t i = 1; i <= 3; ++i) {
+    ASSERT_EQ(w(i).Stop(), 0);
+    w(i).SetLogs(fmt::format("'{}', '{}'", old_key.ToString(), new_key.ToString()));
+    ASSERT_TRUE(w(i).Start()) << w(i).log();
+  }
+  config_.set_log_key_file(next_file);
+  config_.clear_log_key_next_file();
+  StartCollector();
+  maker_.NewEpoch(3);
+  Feed(3);
+  ExpectPublished({});
+  EXPECT_TRUE(signed_by(new_key));
+  EXPECT_FALSE(signed_by(old_key));
+  EXPECT_EQ(*ReadFile(Path("log/log.vkey"), 4096), new_key.ToString() + "\n");
+  EXPECT_FALSE(fs::exists(Path("log/log-next.vkey")));
+  StopCollector();
+  config_.set_log_key_file(old_file);  // and does not come back
+  EXPECT_EQ(StartFails().code, ExitCode::kKeys);
+}
+
 TEST_F(Witnessed, AWitnessMayServeTls) {
   const std::string tls = fmt::format("tls: {{cert_file: {}, key_file: {}}}\n", pki().File("collector/tls.pem"),
                                       pki().File("collector/tls.key"));

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -20,8 +21,8 @@ constexpr size_t kMaxKeyFileBytes = 64 * 1024;
 // At start tiles are published in portions of this size.
 constexpr size_t kTilePortionBytes = 8U << 20;
 
-// A published note: as `key` signed it, and the signature lines of others.
-void SplitNote(const std::string& note, const trail::NoteVerifier& key, std::string* base, std::string* others) {
+// A published note: as the log signed it, and the signature lines of others.
+void SplitNote(const std::string& note, const LogSigner& signer, std::string* base, std::string* others) {
   const size_t text = note.rfind("\n\n") + 2;
   *base = note.substr(0, text);
   others->clear();
@@ -30,8 +31,7 @@ void SplitNote(const std::string& note, const trail::NoteVerifier& key, std::str
   size_t at = text;
   for (const trail::NoteSignature& signature : *signatures) {
     const size_t end = note.find('\n', at) + 1;
-    const bool ours = signature.name == key.name && signature.key_id == key.key_id;
-    (ours ? base : others)->append(note, at, end - at);
+    (signer.Ours(signature) ? base : others)->append(note, at, end - at);
     at = end;
   }
 }
@@ -55,30 +55,40 @@ Result<LogSigner> LogSigner::Load(const std::string& key_file, const std::string
   }
   auto verifier = trail::NoteVerifier::Make(origin, key->public_key());
   if (!verifier.ok()) return Annotate(verifier.status(), "log_origin");
-  return LogSigner{origin, std::move(*key), std::move(*verifier)};
+  return LogSigner{origin, std::move(*key), std::move(*verifier), std::nullopt};
+}
+
+Status LogSigner::LoadNext(const std::string& key_file) {
+  auto loaded = Load(key_file, origin);
+  if (!loaded.ok()) return Annotate(loaded.status(), "log_key_next_file");
+  if (loaded->verifier.key == verifier.key) {
+    return InvalidArgument(
+        fmt::format("log_key_next_file: {}: it is the key of log_key_file; make a new one", key_file));
+  }
+  next = Successor{std::move(loaded->key), std::move(loaded->verifier)};
+  return OkStatus();
+}
+
+Result<std::string> LogSigner::Sign(const trail::Checkpoint& checkpoint) const {
+  auto note = trail::SignCheckpoint(checkpoint, key);
+  if (!note.ok() || !next) return note;
+  return trail::CosignNote(*note, origin, next->key);
+}
+
+bool LogSigner::Ours(const trail::NoteSignature& signature) const {
+  return signature.name == origin &&
+         (signature.key_id == verifier.key_id || (next && signature.key_id == next->verifier.key_id));
 }
 
 Result<std::unique_ptr<Sequencer>> Sequencer::Open(Options options, LogSigner signer) {
   std::unique_ptr<Sequencer> out(new Sequencer(std::move(options), std::move(signer)));
   const std::string& dir = out->options_.trail_dir;
-  const std::string vkey_path = dir + "/log/log.vkey";
-  const std::string vkey = out->signer_.verifier.ToString() + "\n";
-  auto known = ReadFile(vkey_path, kMaxKeyFileBytes);
-  if (known.ok() && *known != vkey) {
-    return FailedPrecondition(
-        fmt::format("{}: this trail was begun with another log key or origin; configure "
-                    "log_key_file and log_origin as before",
-                    vkey_path));
-  }
-  if (!known.ok()) {
-    if (known.status().code() != Code::kNotFound) return known.status();
-    NT_RETURN_IF_ERROR(WriteFileAtomically(vkey_path, vkey, 0644));
-  }
-
+  NT_RETURN_IF_ERROR(out->CheckVkey());
   NT_ASSIGN_OR_RETURN(out->reader_, trail::TrailReader::Open(dir));
   auto note = out->reader_->Checkpoint();
   if (!note.ok()) {
     if (note.status().code() != Code::kNotFound) return note.status();
+    NT_RETURN_IF_ERROR(out->AnnounceKeys());
     return out;
   }
   auto checkpoint = trail::VerifyCheckpoint(*note, out->signer_.verifier);
@@ -89,13 +99,44 @@ Result<std::unique_ptr<Sequencer>> Sequencer::Open(Options options, LogSigner si
                     dir, checkpoint.status().message()));
   }
   out->published_ = *note;
-  SplitNote(*note, out->signer_.verifier, &out->base_, &out->lines_);
+  SplitNote(*note, out->signer_, &out->base_, &out->lines_);
+  out->unsigned_ = out->signer_.next && !trail::VerifyNote(*note, {&out->signer_.next->verifier, 1}).ok();
   out->signed_size_ = checkpoint->size;
   out->signed_root_ = checkpoint->root;
   out->head_.size = checkpoint->size;
   out->head_.root = checkpoint->root;
   out->head_.note = *note;
+  NT_RETURN_IF_ERROR(out->AnnounceKeys());
   return out;
+}
+
+// Who begins a trail leaves his key in it. Another one may go on only if it was
+// announced as the successor, and has signed beside the old one since.
+Status Sequencer::CheckVkey() {
+  const std::string path = options_.trail_dir + "/log/log.vkey";
+  const std::string vkey = signer_.verifier.ToString() + "\n";
+  const auto known = ReadFile(path, kMaxKeyFileBytes);
+  if (!known.ok()) return known.status().code() == Code::kNotFound ? OkStatus() : known.status();
+  if (*known == vkey) return OkStatus();
+  const auto successor = ReadFile(options_.trail_dir + "/log/log-next.vkey", kMaxKeyFileBytes);
+  if (successor.ok() && *successor == vkey) return OkStatus();
+  return FailedPrecondition(
+      fmt::format("{}: this trail was begun with another log key or origin; configure "
+                  "log_key_file and log_origin as before",
+                  path));
+}
+
+// After the last checkpoint was found to be signed by our key.
+Status Sequencer::AnnounceKeys() {
+  const auto put = [](const std::string& path, const std::string& text) -> Status {
+    const auto there = ReadFile(path, kMaxKeyFileBytes);
+    return there.ok() && *there == text ? OkStatus() : WriteFileAtomically(path, text, 0644);
+  };
+  const std::string log = options_.trail_dir + "/log";
+  NT_RETURN_IF_ERROR(put(log + "/log.vkey", signer_.verifier.ToString() + "\n"));
+  if (signer_.next) return put(log + "/log-next.vkey", signer_.next->verifier.ToString() + "\n");
+  if (::unlink((log + "/log-next.vkey").c_str()) == 0) return FsyncDirectory(log);
+  return errno == ENOENT ? OkStatus() : ErrnoStatus(errno, fmt::format("unlink {}/log-next.vkey", log));
 }
 
 Sequencer::~Sequencer() { Stop(); }
@@ -126,7 +167,7 @@ Status Sequencer::AskWitnesses() {
     // Nothing is known here. The empty tree is the beginning of every log, so
     // that its signature says nothing; a witness answers it with where it is.
     checkpoint = {signer_.origin, 0, trail::EmptyRoot(), {}};
-    NT_ASSIGN_OR_RETURN(base_, trail::SignCheckpoint(checkpoint, signer_.key));
+    NT_ASSIGN_OR_RETURN(base_, signer_.Sign(checkpoint));
   }
   return Cosign(checkpoint).conflict;
 }
@@ -253,7 +294,7 @@ Status Sequencer::Integrate(uint64_t size) {
 Status Sequencer::SignAndPublish() {
   NT_CHECK(range_.size() >= signed_size_);
   NT_RETURN_IF_ERROR(PublishTiles(&TilePublisher::Publish));
-  const bool grown = range_.size() != signed_size_ || published_.empty();
+  const bool grown = range_.size() != signed_size_ || published_.empty() || unsigned_;
   if (!grown && (cosigned_ || options_.cosigner == nullptr)) {
     tiles_.Prune();
     Announce();
@@ -261,8 +302,8 @@ Status Sequencer::SignAndPublish() {
   }
   const trail::Checkpoint checkpoint{signer_.origin, range_.size(), range_.Root(), {}};
   if (grown) {
-    NT_ASSIGN_OR_RETURN(base_, trail::SignCheckpoint(checkpoint, signer_.key));
-    lines_.clear();
+    NT_ASSIGN_OR_RETURN(base_, signer_.Sign(checkpoint));
+    if (!unsigned_ || range_.size() != signed_size_) lines_.clear();
   }
   if (options_.cosigner != nullptr) {
     const Cosigner::Outcome outcome = Cosign(checkpoint);
@@ -281,6 +322,7 @@ Status Sequencer::SignAndPublish() {
   published_ = std::move(note);
   signed_size_ = checkpoint.size;
   signed_root_ = checkpoint.root;
+  unsigned_ = false;
   {
     const std::lock_guard lock(mutex_);
     head_.size = checkpoint.size;

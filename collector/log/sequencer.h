@@ -25,6 +25,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,14 +43,26 @@
 
 namespace nodetrail::collector {
 
-// The Ed25519 key that signs checkpoints of one origin.
+// The Ed25519 key that signs checkpoints of one origin. While the key is rolled,
+// its successor signs them too.
 struct LogSigner {
+  struct Successor {
+    trail::Ed25519Key key;
+    trail::NoteVerifier verifier;
+  };
   std::string origin;
   trail::Ed25519Key key;
   trail::NoteVerifier verifier;
+  std::optional<Successor> next;
 
   // PEM file, not readable by group or others. Errors name file, cause, fix.
   static Result<LogSigner> Load(const std::string& key_file, const std::string& origin);
+  // The key in `key_file` becomes the successor.
+  Status LoadNext(const std::string& key_file);
+  // The checkpoint, signed by the key and its successor.
+  [[nodiscard]] Result<std::string> Sign(const trail::Checkpoint& checkpoint) const;
+  // True for a signature line of either.
+  [[nodiscard]] bool Ours(const trail::NoteSignature& signature) const;
 };
 
 class Sequencer {
@@ -72,8 +85,8 @@ class Sequencer {
   };
 
   // Checks log/log.vkey (written if missing; FailedPrecondition if it is
-  // another key's) and the last checkpoint's signature (DataLoss if it is not
-  // ours). Leaves are then given to Replay in order, from 0.
+  // another key's, unless log/log-next.vkey says that ours was its successor) and the last checkpoint's signature
+  // (DataLoss if it is not ours). Leaves are then given to Replay in order, from 0.
   static Result<std::unique_ptr<Sequencer>> Open(Options options, LogSigner signer);
   ~Sequencer();  // Stop()
   Sequencer(const Sequencer&) = delete;
@@ -113,6 +126,8 @@ class Sequencer {
   void Run();
   Status CatchUpTiles();
   Status Integrate(uint64_t size);
+  Status CheckVkey();
+  Status AnnounceKeys();
   Status SignAndPublish();
   Cosigner::Outcome Cosign(const trail::Checkpoint& checkpoint);
   Result<std::vector<trail::Hash>> ProofFrom(uint64_t old_size, const trail::Checkpoint& checkpoint);
@@ -137,6 +152,7 @@ class Sequencer {
   std::string base_;
   std::string lines_;
   bool cosigned_ = false;  // by all witnesses
+  bool unsigned_ = false;  // the successor has not signed it yet
 
   mutable std::mutex mutex_;
   std::condition_variable cv_;

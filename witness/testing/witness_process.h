@@ -32,7 +32,7 @@ class WitnessProcess {
  public:
   // Makes key and configuration; starts nothing. `log_vkey`: of the log.
   WitnessProcess(std::string dir, std::string name, const std::string& log_vkey, std::string extra_yaml = "")
-      : dir_(std::move(dir)), name_(std::move(name)), log_vkey_(log_vkey), extra_(std::move(extra_yaml)) {
+      : dir_(std::move(dir)), name_(std::move(name)), extra_(std::move(extra_yaml)), logs_("'" + log_vkey + "'") {
     NT_CHECK(MakeDirectories(dir_, 0700).ok());
     const auto key = MakeKeyFile(dir_ + "/witness.key");
     NT_CHECK(key.ok());
@@ -43,6 +43,11 @@ class WitnessProcess {
   WitnessProcess(const WitnessProcess&) = delete;
   WitnessProcess& operator=(const WitnessProcess&) = delete;
 
+  // At the next Start.
+  void SetLogs(std::string logs) {
+    logs_ = std::move(logs);
+    WriteConfig();
+  }
   // False: it ended instead of serving; log() says why.
   bool Start(const std::vector<std::string>& env = {}) {
     std::filesystem::remove(log_path());
@@ -99,8 +104,8 @@ class WitnessProcess {
  private:
   void WriteConfig() const {
     std::ofstream(config_path()) << fmt::format(
-        "name: {}\nkey_file: witness.key\nstate_dir: state\nlisten: 127.0.0.1:{}\nlogs: ['{}']\nmax_connections: 8\n{}",
-        name_, port_, log_vkey_, extra_);
+        "name: {}\nkey_file: witness.key\nstate_dir: state\nlisten: 127.0.0.1:{}\nlogs: [{}]\nmax_connections: 8\n{}",
+        name_, port_, logs_, extra_);
   }
   void Spawn(const std::vector<std::string>& args, const std::vector<std::string>& env) {
     posix_spawn_file_actions_t actions;
@@ -130,7 +135,8 @@ class WitnessProcess {
     return exit_;
   }
 
-  const std::string dir_, name_, log_vkey_, extra_;
+  const std::string dir_, name_, extra_;
+  std::string logs_;  // a YAML list without its brackets
   std::string vkey_;
   int port_ = 0;
   pid_t pid_ = -1;
