@@ -27,7 +27,7 @@ verb_test() {
   obstacle=$(root_tier_obstacle)
   if [[ -z $obstacle ]]; then
     ensure_tracefs
-    say "unit, root and e2e tiers"
+    say "unit, attacks, root and e2e tiers"
     # One run, one summary. Root and e2e tests measure and count: they are RUN_SERIAL. `test-fault` has its own run.
     run_ctest dev -LE '^fault$' -j"$(nproc)" --output-junit "$root/build/log/junit.xml" "$@"
     return
@@ -35,10 +35,10 @@ verb_test() {
   say "root and e2e tiers can't run: $obstacle"
   if [[ ${NODETRAIL_ALLOW_NO_ROOT_TESTS:-} == 1 ]]; then
     note "left out, as NODETRAIL_ALLOW_NO_ROOT_TESTS=1 asks"
-    run_ctest dev -L '^unit$' -j"$(nproc)" "$@"
+    run_ctest dev -L '^(unit|attacks)$' -j"$(nproc)" "$@"
     return
   fi
-  run_ctest dev -L '^unit$' -j"$(nproc)" "$@" || true
+  run_ctest dev -L '^(unit|attacks)$' -j"$(nproc)" "$@" || true
   die "root and e2e tiers not run: $obstacle (NODETRAIL_ALLOW_NO_ROOT_TESTS=1 lets this pass)"
 }
 
@@ -61,6 +61,17 @@ verb_test_sim() { # [--seeds N] [--first N]
   install_packages packaging/build-deps.txt packaging/ci-deps.txt
   build dev nt_sim nt_make_trails
   tests/sim/run.sh "$root/build/dev/bin/nt_sim" --seeds 10000 --verifiers "$root/build/dev/bin/nt_make_trails" "$@"
+}
+
+verb_test_attacks() { # [ROW…] | --markdown
+  if [[ ${1:-} == --markdown ]]; then
+    build dev nt_attack_test >&2
+    build/dev/bin/nt_attack_test --markdown
+    return
+  fi
+  build dev nt_attack_test nt_attack_mutant
+  build/dev/bin/nt_attack_test --prove "$@" || die "not every attack is found as the table says"
+  build/dev/bin/nt_attack_test --check || die "the table of attacks is not in order"
 }
 
 verb_test_verifiers() { # [--mutations N] [--seed N]

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <utility>
 
+#include "nodetrail/base/guard.h"
 #include "nodetrail/trail/merkle.h"
 
 namespace nodetrail::trail {
@@ -68,7 +69,7 @@ Result<PolicyVerdict> ExamineReceipt(const Hash& leaf_hash, const Receipt& recei
   if (!verdict.ok()) return DataLoss(fmt::format("receipt: {}", verdict.status().message()));
   const Checkpoint& checkpoint = verdict->checkpoint;
   const Status included = VerifyInclusion(leaf_hash, receipt.index, checkpoint.size, receipt.path, checkpoint.root);
-  if (!included.ok()) return DataLoss(fmt::format("receipt: {}", included.message()));
+  if (NT_GUARD(receipt_path, !included.ok())) return DataLoss(fmt::format("receipt: {}", included.message()));
   return verdict;
 }
 

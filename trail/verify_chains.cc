@@ -151,7 +151,7 @@ void ChainsCheck::ReportRestart(AgentState* agent) {
 void ChainsCheck::ReportCounters(AgentState* agent, const std::string& batch) {
   const v1::LossCounters& c = agent->last_losses;
   const uint64_t events = c.ring() + c.map() + c.decode() + c.probe() + c.evicted_events();
-  if (agent->epoch_has_loss_event || (events == 0 && c.evicted_batches() == 0)) return;
+  if (agent->epoch_has_loss_event || !NT_GUARD(verify_counters, events != 0 || c.evicted_batches() != 0)) return;
   const bool in_scope = scope_.Has(agent->coverage.agent_id, {std::min(agent->epoch_opened_ns, agent->sealed_ns),
                                                               std::max(agent->epoch_opened_ns, agent->sealed_ns)});
   AddGap(in_scope, {FindingKind::kDeclaredLoss,

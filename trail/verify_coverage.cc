@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "nodetrail/base/guard.h"
+
 namespace nodetrail::trail {
 namespace {
 
@@ -88,7 +90,8 @@ CoverageTimeline::Stretch CoverageTimeline::Batch(uint64_t sealed_ns, Join join,
     case Join::kBroken: return Push(CoverageKind::kUnexplained, from, sealed_ns, causes);
     case Join::kNext: break;
   }
-  return Push(sealed_ns - from > silence_ns_ ? CoverageKind::kSilent : CoverageKind::kCovered, from, sealed_ns, 0);
+  const bool silent = NT_GUARD(verify_silence, sealed_ns - from > silence_ns_);
+  return Push(silent ? CoverageKind::kSilent : CoverageKind::kCovered, from, sealed_ns, 0);
 }
 
 void CoverageTimeline::Explain(Stretch stretch) {
@@ -134,7 +137,7 @@ void CoverageTimeline::Finish(uint64_t end_ns, bool stopped, AgentCoverage* cove
   if (begun_ && end_ns > at_ns_) {
     if (stopped) {
       Push(CoverageKind::kStopped, at_ns_, end_ns, 0);
-    } else if (end_ns - at_ns_ > silence_ns_) {
+    } else if (NT_GUARD(verify_silence, end_ns - at_ns_ > silence_ns_)) {
       Push(CoverageKind::kSilent, at_ns_, end_ns, 0);
     }
   }

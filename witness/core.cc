@@ -7,6 +7,7 @@
 #include <charconv>
 #include <utility>
 
+#include "nodetrail/base/guard.h"
 #include "nodetrail/base/log.h"
 
 namespace nodetrail::witness {
@@ -74,7 +75,7 @@ Decision Decide(std::span<const trail::NoteVerifier> log_keys, const Record& kno
   const auto conflict = [&] { return Answer{409, fmt::format("{}\n", known.size), true}; };
   // Two roots for one size, both signed, are the proof of a fork, whatever the
   // old size says.
-  out.fork = checkpoint.size == known.size && checkpoint.root != known.root;
+  out.fork = NT_GUARD(witness_fork, checkpoint.size == known.size && checkpoint.root != known.root);
   if (request.old_size != known.size || out.fork) {
     out.answer = conflict();
     return out;
@@ -85,7 +86,9 @@ Decision Decide(std::span<const trail::NoteVerifier> log_keys, const Record& kno
       out.answer = Refuse(422, "the proof must be empty");
       return out;
     }
-  } else if (!trail::VerifyConsistency(known.size, known.root, checkpoint.size, checkpoint.root, request.proof).ok()) {
+  } else if (const Status extends =
+                 trail::VerifyConsistency(known.size, known.root, checkpoint.size, checkpoint.root, request.proof);
+             NT_GUARD(witness_consistency, !extends.ok())) {
     out.answer = Refuse(422, "the proof does not show that the checkpoint extends the one cosigned before");
     return out;
   }

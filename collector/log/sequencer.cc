@@ -153,7 +153,7 @@ Status Sequencer::Replay(std::string_view leaf) {
 }
 
 Status Sequencer::ReplayDone() const {
-  if (range_.size() >= signed_size_) return OkStatus();
+  if (!NT_GUARD(sequencer_size, range_.size() < signed_size_)) return OkStatus();
   return DataLoss(
       fmt::format("{}: the log has {} leaves, a checkpoint for {} was signed: leaves were removed, or an old "
                   "backup restored; run nodetrail verify",

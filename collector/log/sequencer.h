@@ -53,7 +53,7 @@ struct LogSigner {
   std::string origin;
   trail::Ed25519Key key;
   trail::NoteVerifier verifier;
-  std::optional<Successor> next;
+  std::optional<Successor> next = std::nullopt;
 
   // PEM file, not readable by group or others. Errors name file, cause, fix.
   static Result<LogSigner> Load(const std::string& key_file, const std::string& origin);

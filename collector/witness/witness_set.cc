@@ -8,6 +8,7 @@
 
 #include "collector/witness/protocol.h"
 #include "nodetrail/base/fd.h"
+#include "nodetrail/base/guard.h"
 #include "nodetrail/base/log.h"
 
 namespace nodetrail::collector {
@@ -189,7 +190,7 @@ Status WitnessSet::Take(size_t i, const HttpReply& reply, const Request& request
 
 Status WitnessSet::TakeSize(size_t i, uint64_t size, const Request& request) {
   Peer& peer = peers_[i];
-  if (size > request.leaves) {
+  if (NT_GUARD(witness_knows_more, size > request.leaves)) {
     return DataLoss(fmt::format(
         "witness {} ({}) has cosigned this log at size {}, but the trail has {} leaves: it is an old copy, or leaves "
         "were removed. Put the newest copy of the trail in place. If it is lost, keep this one for the auditors and "
@@ -205,7 +206,8 @@ Status WitnessSet::TakeSize(size_t i, uint64_t size, const Request& request) {
         peer.config.name, peer.config.url, size));
   }
   const auto known = book_.find(peer.vkey);
-  if (known != book_.end() && size < known->second.size && !peer.behind) {
+  const bool less = known != book_.end() && size < known->second.size && !peer.behind;
+  if (NT_GUARD(witness_rolled_back, less)) {
     peer.rolled_back_now = true;
     peer.behind = true;
     ++known->second.rollbacks;

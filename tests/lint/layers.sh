@@ -97,7 +97,7 @@ uses() { # WHAT INCLUDE_PATTERN ALLOWED_FILES_PATTERN
   done < <(includes '*.cc' '*.h' '*.c')
 }
 uses "libbpf: only the kernel edge" '^(bpf/|.*\.skel\.h$|linux/bpf\.h$)' \
-  '^(agent/capture/|bpf/|tests/(root|bench|abi)/)'
+  '^(agent/capture/|bpf/|tests/(root|bench|abi|attacks)/)'
 uses "gRPC: only the wire" '^(grpc|grpcpp|grpc\+\+)/|\.grpc\.pb\.h$' \
   '^(agent/ship/|collector/(ingest|query)/|collector/[^/]+\.(cc|h)$|cli/|tests/)'
 uses "spdlog: only the log" '^spdlog/' '^base/log\.cc$'

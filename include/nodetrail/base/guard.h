@@ -44,7 +44,7 @@ inline bool Stands(std::string_view name) {
 
 }  // namespace nodetrail::guard
 
-#define NT_GUARD(name, fires) (::nodetrail::guard::Stands(#name) && (fires))
+#define NT_GUARD(name, fires) ((fires) && ::nodetrail::guard::Stands(#name))
 
 #else
 

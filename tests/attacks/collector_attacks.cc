@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// At the collector's door, and at its disk while it runs.
+#include <functional>
+
+#include "tests/attacks/attack.h"
+#include "tests/attacks/ground.h"
+#include "tests/attacks/node.h"
+#include "trail/segment_format.h"
+
+namespace nodetrail::attacks {
+namespace {
+
+using trail::SealedBatch;
+using trail::TestAgent;
+
+TEST_F(Attack, T07_Replay) {
+  const trail::TestCa ca;
+  TestAgent agent(ca, "acme", "web-1");
+  Site site(ca);
+  std::vector<SealedBatch> sent;
+  for (int i = 0; i < 6; ++i) {
+    sent.push_back(agent.Batch());
+    site.Take(sent.back());
+  }
+  // On the wire: the same batch again is confirmed again, and stored once.
+  const auto answer = site.Send(sent[3]);
+  Found("collector: confirmed again, stored once",
+        Acked(answer) && answer.ack().log_index() == 3 && site.committer->Totals().log_size == 6,
+        answer.ShortDebugString());
+  // By the collector, into its own log, under a root that it signs.
+  Ground ground;
+  ground.policy.identity_ca_pem = ca.CertPem();
+  for (const SealedBatch& batch : sent) ground.Take(batch);
+  ground.Take(sent[3]);
+  ground.Write();
+  const auto report = ground.Verify();
+  Found("verifier: exit 3", static_cast<int>(report.verdict) == 3, VerifyReportText(report));
+}
+
+TEST_F(Attack, T26_StolenTlsCertificate) {
+  // It opens the stream as web-1. A batch needs the ratchet's key or the
+  // identity's: the thief brings an identity of his own.
+  const trail::TestCa ca;
+  const auto attempt = [&](const SealedBatch& batch) {
+    TestAgent honest(ca, "acme", "web-1");
+    Site site(ca);
+    site.Take(honest.Batch());
+    const auto answer = site.Send("web-1", batch.leaf, batch.body);
+    Found("collector: refused, quarantined", Refused(answer) && site.committer->Totals().quarantined == 1,
+          answer.ShortDebugString());
+  };
+  const trail::TestCa stranger("stranger");
+  TestAgent thief(stranger, "acme", "web-1");
+  for (int i = 0; i < 9; ++i) thief.Restart(false);
+  attempt(thief.Batch());
+  // Enrolled himself, as another agent.
+  TestAgent other(ca, "acme", "web-2");
+  for (int i = 0; i < 9; ++i) other.Restart(false);
+  other.edit_statement = [](auto* s) { s->set_agent_id("web-1"); };
+  attempt(other.Batch(3, [](auto* h) { h->set_agent_id("web-1"); }));
+  // And with his own identity, as himself, over the stolen certificate's stream.
+  TestAgent self(ca, "acme", "web-3");
+  attempt(self.Batch());
+}
+
+TEST_F(Attack, T34_BitFlipsBeforeSigning) {
+  const trail::TestCa ca;
+  TestAgent agent(ca, "acme", "web-1");
+  Site site(ca);
+  for (int i = 0; i < 4; ++i) site.Take(agent.Batch());
+  ASSERT_EQ(site.Sign(), "");
+  ASSERT_EQ(site.sequencer->GetHead().size, 4U);
+  const SealedBatch batch = agent.Batch();
+  site.Take(batch);
+  // Durable, not yet signed: memory or disk changes a bit, checksum and all.
+  const std::string file = site.trail() + "/log/000000.leaves";
+  std::string bytes = Slurp(file);
+  const size_t at = bytes.rfind(batch.leaf);
+  ASSERT_NE(at, std::string::npos);
+  bytes[at + 40] = static_cast<char>(bytes[at + 40] ^ 1);
+  std::string crc;
+  trail::PutLe(&crc, trail::Crc32c(std::string_view(bytes).substr(at, batch.leaf.size())), 4);
+  bytes.replace(at - 4, 4, crc);
+  Spill(file, bytes);
+  const std::string problem = site.Sign();
+  Found("collector: signs no more, and says so", !problem.empty() && site.sequencer->GetHead().size == 4, problem);
+}
+
+}  // namespace
+}  // namespace nodetrail::attacks
