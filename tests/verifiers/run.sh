@@ -2,23 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Two verifiers, one verdict: builds the one in TypeScript, runs its tests,
-# makes good and damaged trails, and compares exit code and first bad batch.
-# usage: run.sh NT_MAKE_TRAILS [--mutations N] [--seed N]
+# makes good and damaged trails and bundles, and compares exit code, first bad
+# batch and reason.
+# usage: run.sh NT_MAKE_TRAILS [--mutations N] [--seed N] [--large MEGABYTES]
+#   --large   also measures the second verifier on one trail of this size
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 make_trails=$(realpath "$1")
 shift
-mutations=200 seed=1
+mutations=1000 seed=1 large=0
 while (($#)); do
   case $1 in
     --mutations) mutations=$2 ;;
     --seed) seed=$2 ;;
+    --large) large=$2 ;;
     *)
       echo "run.sh: $1?" >&2
       exit 64
       ;;
   esac
   shift 2
+done
+for tool in node npm; do
+  command -v "$tool" >/dev/null && continue
+  echo "run.sh: no $tool; the second verifier can't be tried. Install nodejs and npm (packaging/ci-deps.txt)." >&2
+  exit 1
 done
 
 cd "$root/verifier"
@@ -28,11 +36,36 @@ if [[ ! -e node_modules/.package-lock.json || package-lock.json -nt node_modules
 fi
 npm test
 
+# The numbers that a reader needs are in the document; they are the schema's.
+# shellcheck disable=SC2016 # backquotes of Markdown
+diff <("$make_trails" --fields) <(sed -n '/^```fields$/,/^```$/{/^```/!p}' "$root/docs/trail-format.md") || {
+  echo "run.sh: docs/trail-format.md lists other fields than the schema has" >&2
+  exit 1
+}
+
 work=$(mktemp -d "${TMPDIR:-/tmp}/nodetrail-verifiers.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-"$make_trails" "$work" --seed "$seed" --mutations "$mutations"
-"$make_trails" --verify "$work/cases.tsv" >"$work/cpp.tsv"
-awk -F'\t' -v OFS='\t' '{ print $4, "--ca", $5, "--log-key", $6, ($7 == "-" ? "" : "--prior\t" $7) }' \
-  "$work/cases.tsv" | sed 's/\t$//' >"$work/batch"
-node dist/src/cli.js --batch "$work/batch" >"$work/ts.json"
+# What the first verifier does not check yet; the corpus leaves it out.
+without=(--without entries --without seen --without receipts)
+digest() { (cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum); }
+for copy in corpus again; do "$make_trails" "$work/$copy" --seed "$seed" --mutations "$mutations" "${without[@]}"; done
+echo "corpus of seed $seed: $(digest "$work/corpus")"
+[[ $(digest "$work/corpus") == "$(digest "$work/again")" ]] || {
+  echo "run.sh: the same seed made another corpus" >&2
+  diff -rq "$work/corpus" "$work/again" | head >&2
+  exit 1
+}
+rm -rf "$work/again"
+
+"$make_trails" --verify "$work/corpus" >"$work/cpp.jsonl"
+node "$root/tests/verifiers/batch.mjs" "$work/corpus" >"$work/batch"
+node dist/src/cli.js --batch "$work/batch" >"$work/ts.jsonl"
+mv "$work/corpus/cases.jsonl" "$work/"
 node "$root/tests/verifiers/compare.mjs" "$work"
+
+if ((large > 0)); then
+  "$make_trails" --large "$work/large" --megabytes "$large"
+  TIMEFORMAT="the second verifier on $large MB: %R s, %U s of CPU"
+  # Memory may grow with the number of leaves (100 bytes each), not with what they hold.
+  time node --max-old-space-size=96 dist/src/cli.js "$work/large" --ca "$work/large.ca.pem" --log-key "$work/large.log.key"
+fi

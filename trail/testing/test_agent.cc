@@ -157,8 +157,14 @@ std::string TestAgent::Eviction(const SealedBatch& batch, const std::function<vo
   return *SignEviction(statement, *EcdsaKey::FromPem(identity_.key_pem), *Certificate::FromPem(identity_.cert_pem), {});
 }
 
-std::string TestAgent::Forge(const v1::BatchHeader& header) const {
-  return *MakeLeaf(header.SerializeAsString(), *last_key_);
+std::string TestAgent::EvictionOf(const std::string& statement) const {
+  v1::SignedEviction out;
+  out.set_statement(statement);
+  out.set_signature(*EcdsaKey::FromPem(identity_.key_pem)->Sign(Pae(kEvictionPayloadType, statement)));
+  out.set_identity_cert(identity().Der());
+  return out.SerializeAsString();
 }
+
+std::string TestAgent::ForgeBytes(const std::string& header) const { return *MakeLeaf(header, *last_key_); }
 
 }  // namespace nodetrail::trail

@@ -45,12 +45,24 @@ class TestAgent {
 
   // A leaf with another header under the key of the batch that was made last:
   // what the owner of a copied key can do.
-  [[nodiscard]] std::string Forge(const v1::BatchHeader& header) const;
+  [[nodiscard]] std::string Forge(const v1::BatchHeader& header) const {
+    return ForgeBytes(header.SerializeAsString());
+  }
+  [[nodiscard]] std::string ForgeBytes(const std::string& header) const;
 
   // What the agent signs when it gives up the body of `batch`; `edit` may
   // change the statement before it is signed.
   [[nodiscard]] std::string Eviction(const SealedBatch& batch,
                                      const std::function<void(v1::BodyEvicted*)>& edit = nullptr) const;
+
+  // Another identity key, with a certificate of `ca`, from the next epoch on.
+  void Identify(const TestCa& ca) { identity_ = ca.IssueAgent(tenant_, agent_id_); }
+  [[nodiscard]] Certificate identity() const { return *Certificate::FromPem(identity_.cert_pem); }
+  [[nodiscard]] const std::string& identity_key_pem() const { return identity_.key_pem; }
+  [[nodiscard]] const std::string& agent_id() const { return agent_id_; }
+
+  // … and from these bytes of a statement.
+  [[nodiscard]] std::string EvictionOf(const std::string& statement) const;
 
   [[nodiscard]] const ChainHead& head() const { return head_; }
   [[nodiscard]] uint64_t epoch() const { return epoch_; }

@@ -8,6 +8,8 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+#include <ctime>
+
 #include "nodetrail/base/status.h"
 #include "trail/openssl_util.h"
 
@@ -15,6 +17,7 @@ namespace nodetrail::trail {
 namespace {
 
 constexpr long kDay = 24L * 3600;
+time_t fixed_time = 0;  // 0: it is now
 
 std::string BioText(BIO* bio) {
   char* data = nullptr;
@@ -54,8 +57,9 @@ X509Ptr MakeCert(const std::string& name, EVP_PKEY* key, X509* issuer, EVP_PKEY*
   BIGNUM* number = BN_bin2bn(serial, sizeof(serial), nullptr);
   BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert.get()));
   BN_free(number);
-  X509_gmtime_adj(X509_getm_notBefore(cert.get()), -2 * kDay);
-  X509_gmtime_adj(X509_getm_notAfter(cert.get()), expired ? -kDay : kDay);
+  time_t now = fixed_time != 0 ? fixed_time : time(nullptr);
+  X509_time_adj(X509_getm_notBefore(cert.get()), -2 * kDay, &now);
+  X509_time_adj(X509_getm_notAfter(cert.get()), expired ? -kDay : kDay, &now);
   X509_NAME* subject = X509_get_subject_name(cert.get());
   NT_CHECK(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
                                       reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0) == 1);
@@ -72,6 +76,8 @@ X509Ptr MakeCert(const std::string& name, EVP_PKEY* key, X509* issuer, EVP_PKEY*
 }
 
 }  // namespace
+
+void FixPkiTime(int64_t unix_seconds) { fixed_time = unix_seconds; }
 
 struct TestCa::Rep {
   EvpKey key;

@@ -4,10 +4,15 @@
 #ifndef NODETRAIL_TRAIL_TESTING_TEST_PKI_H_
 #define NODETRAIL_TRAIL_TESTING_TEST_PKI_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
 namespace nodetrail::trail {
+
+// Certificates are valid around this time instead of now; for data that must
+// be the same bytes each time.
+void FixPkiTime(int64_t unix_seconds);
 
 // An authority with a P-256 key.
 class TestCa {

@@ -136,7 +136,7 @@ export class Agents {
       return;
     }
     agent.lossTold = true;
-    if (declared.stage === 'spool') {
+    if (declared.stage === 'spool' && !declared.bodyOnly) {
       const hole = { epoch: declared.lastEpoch, from: declared.seqFrom, to: declared.seqTo };
       agent.spoolLosses.push({ declaredIn: leaf.epoch, hole });
     }

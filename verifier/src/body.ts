@@ -20,6 +20,7 @@ export interface Declaration {
   seqTo: bigint;
   lastEpoch: bigint;
   lastBatchSeq: bigint;
+  bodyOnly: boolean; // the leaves are there
 }
 
 interface Batch {
@@ -89,6 +90,7 @@ function declaration(event: Field[], kind: bigint): Declaration {
     seqTo: varint(agent, 8),
     lastEpoch: varint(agent, 14),
     lastBatchSeq: varint(agent, 15),
+    bodyOnly: varint(agent, 24) !== 0n,
   };
 }
 

@@ -65,8 +65,8 @@ export class Chain {
     let identity: Uint8Array | undefined;
     if (accepted.opened) identity = await this.opening(leaf, accepted);
     else this.link(leaf, accepted);
-    enrolments.judge(leaf, identity);
     this.counters(leaf, accepted.hole !== undefined);
+    enrolments.judge(leaf, identity);
     this.advance(leaf);
     return accepted;
   }

@@ -7,10 +7,19 @@ import { type Leaf, SigAlg } from './leaf.js';
 import { Refusal } from './refusal.js';
 
 interface State {
-  tenant: string;
   newest: Enrol | undefined;
-  revoked: Revoke | undefined; // the earliest position
+  revoked: Revocation | undefined;
   reported: boolean;
+}
+
+interface Revocation {
+  from: Revoke; // the lowest position of all Revokes
+  keyBefore: Uint8Array | undefined; // of the newest Enrol before the newest Revoke
+  enrolledSince: boolean;
+}
+
+function isAtOrAfter(a: { epoch: bigint; seq: bigint }, b: { epoch: bigint; seq: bigint }): boolean {
+  return a.epoch > b.epoch || (a.epoch === b.epoch && a.seq >= b.seq);
 }
 
 export class Enrolments {
@@ -27,36 +36,44 @@ export class Enrolments {
     }
     const agent = (entry.enrol ?? entry.revoke)!.agent;
     const key = `${entry.tenant}/${agent}`;
-    const state = this.agents.get(key) ?? { tenant: entry.tenant, newest: undefined, revoked: undefined, reported: false };
+    const state = this.agents.get(key) ?? { newest: undefined, revoked: undefined, reported: false };
     this.agents.set(key, state);
     if (entry.enrol) {
-      if (state.newest === undefined || !equal(state.newest.identity, entry.enrol.identity)) state.revoked = undefined;
+      if (state.revoked) state.revoked.enrolledSince = true;
       state.newest = entry.enrol;
     }
     if (entry.revoke) {
-      const { revoked } = state;
-      const earlier = revoked && (revoked.epoch < entry.revoke.epoch || (revoked.epoch === entry.revoke.epoch && revoked.seq <= entry.revoke.seq));
-      if (!earlier) state.revoked = entry.revoke;
+      const before = state.revoked?.from;
+      const from = before && !isAtOrAfter(before, entry.revoke) ? before : entry.revoke;
+      state.revoked = { from, keyBefore: state.newest?.identity, enrolledSince: false };
     }
   }
 
-  // May this batch stand here? `identity` is what its opening proved. Throws a Refusal.
+  // May this batch, which holds otherwise, stand here? `identity` is what its
+  // opening proved. Throws a Refusal.
   judge(leaf: Leaf, identity: Uint8Array | undefined): void {
     const state = this.agents.get(`${leaf.tenant}/${leaf.agent}`);
-    if (state) state.reported = true;
-    if (identity !== undefined) {
-      const enrol = state?.newest;
-      if (enrol === undefined) {
-        if (this.required) throw new Refusal('enrolment', `${leaf.agent} was never enrolled`);
-      } else if (!equal(enrol.identity, identity)) {
-        throw new Refusal('enrolment', `opened with the key ${hex(identity).substring(0, 16)}…, which is not the one enrolled`);
-      } else if (!(enrol.sigAlgs.length === 0 ? [SigAlg.ed25519 as number] : enrol.sigAlgs).includes(leaf.sigAlg)) {
-        throw new Refusal('enrolment', `signature algorithm ${leaf.sigAlg as number} was not enrolled`);
+    if (identity !== undefined) this.judgeOpening(leaf, identity, state?.newest);
+    if (state === undefined) return;
+    const { revoked } = state;
+    if (revoked) {
+      const { from, keyBefore, enrolledSince } = revoked;
+      const another = enrolledSince && !(keyBefore && equal(keyBefore, state.newest!.identity));
+      if (identity !== undefined && another) state.revoked = undefined;
+      else if (isAtOrAfter(leaf, from)) {
+        throw new Refusal('revoked', `${leaf.agent} was revoked from ${from.epoch}:${from.seq} on (${from.why})`);
       }
     }
-    const revoked = state?.revoked;
-    if (revoked && (leaf.epoch > revoked.epoch || (leaf.epoch === revoked.epoch && leaf.seq >= revoked.seq))) {
-      throw new Refusal('revoked', `${leaf.agent} was revoked from ${revoked.epoch}:${revoked.seq} on (${revoked.why})`);
+    state.reported = true;
+  }
+
+  private judgeOpening(leaf: Leaf, identity: Uint8Array, enrol: Enrol | undefined): void {
+    if (enrol === undefined) {
+      if (this.required) throw new Refusal('enrolment', `${leaf.agent} was never enrolled`);
+    } else if (!equal(enrol.identity, identity)) {
+      throw new Refusal('enrolment', `opened with the key ${hex(identity).substring(0, 16)}…, which is not the one enrolled`);
+    } else if (!(enrol.sigAlgs.length === 0 ? [SigAlg.ed25519 as number] : enrol.sigAlgs).includes(leaf.sigAlg)) {
+      throw new Refusal('enrolment', `signature algorithm ${leaf.sigAlg as number} was not enrolled`);
     }
   }
 

@@ -172,7 +172,7 @@ class Verification {
       entry = parseEntry(bytes);
       if (!whole) throw new Error("the record's checksum is wrong");
     } catch (error) {
-      this.agents.addDamaged(where, (error as Error).message, undefined);
+      this.findings.add(Kind.tamper, 'damaged-leaf', (error as Error).message, undefined, where);
       return;
     }
     const { policy } = this.options;
@@ -236,19 +236,18 @@ class Verification {
   }
 
   private async missingBody(leaf: Leaf, name: string, where: Place): Promise<void> {
-    const eviction = await this.trail.eviction(leaf.bodySha256);
-    if (eviction !== undefined) {
-      await checkEviction(this.crypto, eviction, leaf, this.options.authorities);
-      this.evicted += 1;
-      const text =
-        `the agent signed that it dropped the body with ${leaf.eventCount} events, ` +
-        `of ${leaf.firstWallNs} to ${leaf.lastWallNs} ns`;
-      this.findings.add(Kind.declaredLoss, 'loss', text, name, where);
-    } else if (this.trail.isBundle && !(this.manifest && inScope(this.manifest.scope, leaf))) {
+    if (this.trail.isBundle && !(this.manifest && inScope(this.manifest.scope, leaf))) {
       this.outsideScope += 1;
-    } else {
-      throw new Refusal('body-missing', 'the body is missing');
+      return;
     }
+    const eviction = await this.trail.eviction(leaf.bodySha256);
+    if (eviction === undefined) throw new Refusal('body-missing', 'the body is missing');
+    await checkEviction(this.crypto, eviction, leaf, this.options.authorities);
+    this.evicted += 1;
+    const text =
+      `the agent signed that it dropped the body with ${leaf.eventCount} events, ` +
+      `of ${leaf.firstWallNs} to ${leaf.lastWallNs} ns`;
+    this.findings.add(Kind.declaredLoss, 'loss', text, name, where);
   }
 
   // Did the log show this agent another past than it shows now?

@@ -119,7 +119,11 @@ export function unpack(stored: Uint8Array, rawLength: number, limit: number): Ui
     out.set(chunk, filled);
     filled += chunk.length;
   });
-  decoder.push(stored, true);
+  try {
+    decoder.push(stored, true);
+  } catch {
+    throw new Error('body: the zstd frame is corrupt'); // the decoder's own words and types vary
+  }
   if (filled !== rawLength) throw new Error('body: shorter than the zstd frame says');
   if (frame.checksum !== undefined && Number(xxh64(out) & 0xffffffffn) !== frame.checksum) {
     throw new Error("body: the zstd frame's checksum is wrong");
