@@ -129,3 +129,55 @@ guest_boot() { # VMLINUZ IMAGE LOG SECONDS [QEMU ARGS…]
   }
   return "$code"
 }
+
+# A Debian 12 with systemd and what the packages need, made once; prints its folder.
+guest_debian() { # DEB…
+  local packages=systemd,systemd-sysv,openssl,procps needs base
+  needs=$(for deb in "$@"; do dpkg-deb -f "$deb" Depends | tr ',' '\n'; done | sed -E 's/^ *([^ |:]+).*/\1/' | grep -v '^nodetrail' | sort -u | tr '\n' ',')
+  base=$guest_dir/debian-$(printf '%s' "$packages,$needs" | sha256sum | cut -c1-12)
+  if [[ ! -d $base ]]; then
+    rm -rf "$base.new"
+    # Not all in one go: debootstrap knows no virtual packages.
+    { debootstrap --variant=minbase --include="$packages" bookworm "$base.new" "$guest_mirror" &&
+      chroot "$base.new" sh -c "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install ${needs//,/ }"
+    } >"$guest_dir/debootstrap.log" 2>&1 || {
+      tail -n 5 "$guest_dir/debootstrap.log" >&2
+      die "Debian can't be installed into $base.new (log: build/guest/debootstrap.log)"
+    }
+    rm -rf "$base.new"/usr/share/{doc,man,locale,info} "$base.new"/var/{cache/apt,lib/apt/lists}/*
+    mv "$base.new" "$base"
+  fi
+  printf '%s\n' "$base"
+}
+
+# An initramfs that is that Debian with the packages installed; systemd is its
+# init, and runs SCRIPT as /run-it.
+guest_debian_image() { # OUT SCRIPT DEB…
+  local out=$1 script=$2 base tree
+  shift 2
+  base=$(guest_debian "$@")
+  tree=$(mktemp -d)
+  cp -a "$base/." "$tree"
+  chmod 755 "$tree"
+  mkdir -p "$tree/debs"
+  cp "$@" "$tree/debs/"
+  # As on a real system: by dpkg, with the scripts of the packages. Nothing is started: systemd isn't there yet.
+  chroot "$tree" sh -c 'dpkg -i /debs/*.deb' >"$out.dpkg.log" 2>&1 || {
+    tail -n 20 "$out.dpkg.log" >&2
+    die "the packages can't be installed (log: $out.dpkg.log)"
+  }
+  rm -rf "$tree/debs"
+  cp "$script" "$tree/run-it"
+  cp "$root/packaging/dev-pki" "$tree/root/dev-pki"
+  cp "$root/tests/guest/run-it.service" "$tree/etc/systemd/system/"
+  ln -s ../run-it.service "$tree/etc/systemd/system/multi-user.target.wants/run-it.service" 2>/dev/null ||
+    { mkdir -p "$tree/etc/systemd/system/multi-user.target.wants" && ln -s ../run-it.service "$tree/etc/systemd/system/multi-user.target.wants/"; }
+  local unit
+  for unit in serial-getty@ttyS0 getty@tty1 systemd-timesyncd apt-daily.timer apt-daily-upgrade.timer; do
+    ln -sf /dev/null "$tree/etc/systemd/system/${unit%.timer}$([[ $unit == *.timer ]] && echo .timer || echo .service)"
+  done
+  chmod 755 "$tree/run-it" "$tree/root/dev-pki"
+  ln -sf lib/systemd/systemd "$tree/init"
+  (cd "$tree" && find . -xdev | cpio -o -H newc --quiet) >"$out"
+  rm -rf "$tree"
+}
