@@ -151,8 +151,8 @@ bool ValidNoteName(std::string_view name) {
   return true;
 }
 
-Result<NoteVerifier> NoteVerifier::Make(std::string name, const PublicKey& key) {
-  return MakeVerifier<NoteVerifier>(std::move(name), kEd25519Type, key);
+Result<NoteVerifier> NoteVerifier::Make(const std::string& name, const PublicKey& key) {
+  return MakeVerifier<NoteVerifier>(name, kEd25519Type, key);
 }
 
 Result<NoteVerifier> NoteVerifier::Parse(std::string_view vkey) {
@@ -161,8 +161,8 @@ Result<NoteVerifier> NoteVerifier::Parse(std::string_view vkey) {
 
 std::string NoteVerifier::ToString() const { return FormatVkey(name, key_id, kEd25519Type, key); }
 
-Result<CosignerVerifier> CosignerVerifier::Make(std::string name, const PublicKey& key) {
-  return MakeVerifier<CosignerVerifier>(std::move(name), kCosignatureType, key);
+Result<CosignerVerifier> CosignerVerifier::Make(const std::string& name, const PublicKey& key) {
+  return MakeVerifier<CosignerVerifier>(name, kCosignatureType, key);
 }
 
 Result<CosignerVerifier> CosignerVerifier::Parse(std::string_view vkey) {

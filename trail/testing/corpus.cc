@@ -142,7 +142,7 @@ v1::LogEntry Corpus::EnrolOf(const std::string& agent_id, const std::string& spk
   return entry;
 }
 
-SealedBatch Corpus::Enrol(const TestAgent& agent, std::vector<v1::SigAlg> algorithms) {
+SealedBatch Corpus::Enrol(const TestAgent& agent, const std::vector<v1::SigAlg>& algorithms) {
   v1::LogEntry entry = EnrolOf(agent.agent_id(), Bytes(Sha256Of(agent.identity().PublicDer())));
   for (const v1::SigAlg algorithm : algorithms) entry.mutable_enrol()->add_sig_algs(algorithm);
   return Entry(entry);
@@ -266,7 +266,7 @@ void Corpus::AddBundle(const Case& c, const Trail& trail, const BundleSpec& spec
   Spill(at + "/manifest.json", manifest);
   Spill(at + "/manifest.sha256", Hex(Sha256Of(manifest)) + "  manifest.json\n");
   if (!spec.receipts.empty()) fs::create_directories(at + "/receipts");
-  for (const auto& [name, content] : spec.receipts) Spill(at + "/receipts/" + name, content);
+  for (const auto& [name, content] : spec.receipts) Spill(fmt::format("{}/receipts/{}", at, name), content);
   if (damage) damage(at);
   List(c);
 }

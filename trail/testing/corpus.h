@@ -86,7 +86,7 @@ class Corpus {
     return EntryOf(entry.SerializeAsString(), key);
   }
   SealedBatch EntryOf(const std::string& bytes, const Ed25519Key* key = nullptr);
-  SealedBatch Enrol(const TestAgent& agent, std::vector<v1::SigAlg> algorithms = {});
+  SealedBatch Enrol(const TestAgent& agent, const std::vector<v1::SigAlg>& algorithms = {});
   static v1::LogEntry EnrolOf(const std::string& agent_id, const std::string& spki_sha256);
   static v1::LogEntry RevokeOf(const std::string& agent_id, uint64_t epoch, uint64_t seq);
   // A tlog-proof of the leaf at `index` under the checkpoint `note` of `size`.

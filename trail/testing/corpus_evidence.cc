@@ -64,7 +64,7 @@ void AddTiles(Corpus* m) {
     std::string name = "tiles-300-flip-" + file;
     std::replace(name.begin(), name.end(), '/', '-');
     m->AddCopy("tiles-300", {.name = name, .expected = "3", .reason = "tile"},
-               [&](const auto& d) { Flip(d + "/log/tile/" + file, 31); });
+               [&](const auto& d) { Flip(fmt::format("{}/log/tile/{}", d, file), 31); });
   }
 }
 

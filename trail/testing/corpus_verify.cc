@@ -29,7 +29,7 @@ nlohmann::ordered_json VerifyCase(const std::string& dir, const nlohmann::json& 
   }
   for (const auto& prior : c.at("prior")) {
     const auto name = prior.get<std::string>();
-    policy.kept.push_back({name, Slurp(dir + "/" + name)});
+    policy.kept.push_back({name, Slurp(fmt::format("{}/{}", dir, name))});
   }
   const auto report = VerifyTrail(file("dir"), policy);
   if (!report.ok()) return Failed(report.status());

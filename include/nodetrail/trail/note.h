@@ -32,7 +32,7 @@ struct NoteVerifier {
   uint32_t key_id = 0;  // first four bytes of SHA-256(name || "\n" || 0x01 || key), big-endian
   PublicKey key{};
 
-  static Result<NoteVerifier> Make(std::string name, const PublicKey& key);
+  static Result<NoteVerifier> Make(const std::string& name, const PublicKey& key);
   // "<name>+<8 hex digits>+<base64 of 0x01 || key>". InvalidArgument for
   // another key type, a wrong key id or any deviation.
   static Result<NoteVerifier> Parse(std::string_view vkey);
@@ -45,7 +45,7 @@ struct CosignerVerifier {
   uint32_t key_id = 0;  // first four bytes of SHA-256(name || "\n" || 0x04 || key), big-endian
   PublicKey key{};
 
-  static Result<CosignerVerifier> Make(std::string name, const PublicKey& key);
+  static Result<CosignerVerifier> Make(const std::string& name, const PublicKey& key);
   // "<name>+<8 hex digits>+<base64 of 0x04 || key>"; errors as NoteVerifier::Parse.
   static Result<CosignerVerifier> Parse(std::string_view vkey);
   [[nodiscard]] std::string ToString() const;
