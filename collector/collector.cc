@@ -18,6 +18,10 @@
 #include <charconv>
 #include <utility>
 
+#include "collector/admin/admin_commands.h"
+#include "collector/admin/admin_handler.h"
+#include "collector/admin/admin_socket.h"
+#include "collector/enrol/enrol_service.h"
 #include "collector/index/indexer.h"
 #include "collector/ingest/committer.h"
 #include "collector/ingest/ingest_service.h"
@@ -44,6 +48,9 @@ constexpr size_t kGrpcMemory = 512U << 20;
 // Query is answered on threads of gRPC's; tails and searches hold one each.
 constexpr int kGrpcThreads = 256;
 constexpr unsigned kCertificateRefreshSeconds = 2;
+// The same for those who ask to be enrolled.
+constexpr size_t kEnrolMemory = 32U << 20;
+constexpr int kEnrolThreads = 16;
 
 struct HostPort {
   std::string host;
@@ -91,13 +98,15 @@ Status ProbeListen(const std::string& listen) {
   return status;
 }
 
-std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const config::v1::Tls& tls) {
+// `clients` false: a port for those that have no certificate yet.
+std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const config::v1::Tls& tls, bool clients = true) {
   auto provider = std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
       tls.key_file(), tls.cert_file(), tls.ca_file(), kCertificateRefreshSeconds);
   grpc::experimental::TlsServerCredentialsOptions options(provider);
-  options.watch_root_certs();
+  if (clients) options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
-  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.set_cert_request_type(clients ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+                                        : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
   // The name in a client's certificate is an identity, not a host; ingest and
   // query read it from the URI SAN themselves.
   options.set_check_call_host(false);
@@ -117,6 +126,13 @@ void CheckConfig(const config::v1::CollectorConfig& config, ConfigReport& report
     const auto policy = LoadWitnessPolicy(config.witness().policy_file());
     if (!policy.ok()) report.Add("witness.policy_file", policy.status().message());
   }
+  if (config.has_enrol()) {
+    const config::v1::CollectorConfig::Enrol& enrol = config.enrol();
+    if (!SplitListen(enrol.listen())) report.Add("enrol.listen", "must be host:port, e.g. 127.0.0.1:7444");
+    if (!trail::ParseSpiffeId(fmt::format("spiffe://{}/t/x/a/x", enrol.trust_domain())).ok()) {
+      report.Add("enrol.trust_domain", "lower-case letters, digits, '.', '_', '-', e.g. example.org");
+    }
+  }
 }
 
 class Collector::Impl {
@@ -127,7 +143,19 @@ class Collector::Impl {
   Failure Start() {
     if (Status s = OpenKeys(); !s.ok()) return {ExitCode::kKeys, s};
     if (Failure f = OpenTrail(); !f.status.ok()) return f;
+    if (Status s = OpenEnrolment(); !s.ok()) return {ExitCode::kKeys, s};
     if (Status s = Serve(); !s.ok()) return {ExitCode::kConfig, s};
+    if (Status s = ServeEnrolment(); !s.ok()) return {ExitCode::kConfig, s};
+    auto admin = AdminSocket::Open(AdminSocketPath(config_),
+                                   [this](const enrol::v1::AdminRequest& request) { return admin_->Handle(request); });
+    if (admin.ok()) admin_socket_ = std::move(*admin);
+    else if (config_.admin_socket().empty() && admin.status().code() == Code::kInvalidArgument) {
+      // A long trail_dir is no reason not to collect.
+      log::Warn(
+          fmt::format("{}; token and revoke need admin_socket to be set to a shorter path", admin.status().message()));
+    } else {
+      return {ExitCode::kConfig, admin.status()};
+    }
     if (!config_.pid_file().empty()) {
       const Status s = WriteFileAtomically(config_.pid_file(), fmt::format("{}\n", getpid()), 0644);
       if (!s.ok()) return {ExitCode::kConfig, Annotate(s, "pid_file")};
@@ -140,6 +168,11 @@ class Collector::Impl {
     if (stopped_) return;
     stopped_ = true;
     const auto deadline = std::chrono::system_clock::now() + timeout;
+    admin_socket_.reset();
+    if (enrol_server_) {
+      enrol_server_->Shutdown(deadline);
+      enrol_server_->Wait();
+    }
     if (server_) {
       if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(false);
       // What was received is committed, signed and answered before the streams end.
@@ -209,6 +242,9 @@ class Collector::Impl {
     options.min_free_bytes = config_.min_free_bytes();
     options.clock = clock_;
     receipts_ = std::make_unique<ReceiptIssuer>(dir);
+    options.log_key = signer_->key.public_key();
+    options.enrol_required = config_.enrol_required();
+    options.sign_entry = [this](const trail::v1::LogEntry& entry) { return sequencer_->SignEntry(entry); };
     Failure failure;
     auto on_replay = [this](std::string_view leaf) { return sequencer_->Replay(leaf); };
     auto committer = Committer::Open(
@@ -261,6 +297,61 @@ class Collector::Impl {
     return {};
   }
 
+  // Authorities and tokens, if this collector enrols.
+  Status OpenEnrolment() {
+    if (config_.has_enrol()) {
+      const config::v1::CollectorConfig::Enrol& enrol = config_.enrol();
+      NT_ASSIGN_OR_RETURN(Issuer identity, Issuer::Load(enrol.identity_ca_cert_file(), enrol.identity_ca_key_file(),
+                                                        "enrol.identity_ca_key_file"));
+      NT_ASSIGN_OR_RETURN(Issuer tls,
+                          Issuer::Load(enrol.tls_ca_cert_file(), enrol.tls_ca_key_file(), "enrol.tls_ca_key_file"));
+      const auto authority = trail::Certificate::FromPem(identity.cert_pem());
+      if (!authority.ok() || !identity_cas_->Verify(*authority, {}).ok()) {
+        return FailedPrecondition(
+            fmt::format("enrol.identity_ca_cert_file: {}: not an authority of identity_ca_file: the collector would "
+                        "refuse whom it enrols; add it there",
+                        enrol.identity_ca_cert_file()));
+      }
+      NT_ASSIGN_OR_RETURN(tokens_, TokenStore::Open(config_.trail_dir() + "/enrol", clock_));
+      Enroller::Options options;
+      options.config = enrol;
+      options.tenant = config_.tenant();
+      options.log_public_key = sequencer_->verifier().ToString();
+      options.clock = clock_;
+      enroller_ = std::make_unique<Enroller>(std::move(options), std::move(identity), std::move(tls), tokens_.get(),
+                                             committer_.get());
+      renewal_ = std::make_unique<RenewalService>(config_.tenant(), enroller_.get());
+      enrolment_ = std::make_unique<EnrolmentService>(enroller_.get());
+    }
+    admin_ = std::make_unique<AdminHandler>(tokens_.get(), committer_.get());
+    return OkStatus();
+  }
+
+  // A server of its own: nobody on that port can reach what needs a certificate.
+  Status ServeEnrolment() {
+    if (!enroller_) return OkStatus();
+    const std::string& listen = config_.enrol().listen();
+    NT_RETURN_IF_ERROR(Annotate(ProbeListen(listen), "enrol"));
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(listen, MakeCredentials(config_.tls(), false), &enrol_port_);
+    builder.RegisterService(enrolment_.get());
+    builder.SetMaxReceiveMessageSize(kMaxEnrolMessageBytes);
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 4);
+    builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 8 * 1024);
+    builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, 60'000);
+    grpc::ResourceQuota quota("enrol");
+    quota.Resize(kEnrolMemory);
+    quota.SetMaxThreads(kEnrolThreads);
+    builder.SetResourceQuota(quota);
+    enrol_server_ = builder.BuildAndStart();
+    if (!enrol_server_ || enrol_port_ == 0) {
+      return Unavailable(fmt::format("enrol.listen: {}: gRPC can't serve there; check enrol.listen", listen));
+    }
+    return OkStatus();
+  }
+
   Status Serve() {
     NT_RETURN_IF_ERROR(ProbeListen(config_.listen()));
     ingest_ = std::make_unique<IngestService>(config_.tenant(), committer_.get(), receipts_.get(), gate_.get());
@@ -278,6 +369,7 @@ class Collector::Impl {
     builder.AddListeningPort(config_.listen(), MakeCredentials(config_.tls()), &port_);
     builder.RegisterService(ingest_.get());
     builder.RegisterService(query_.get());
+    if (renewal_) builder.RegisterService(renewal_.get());
     builder.SetMaxReceiveMessageSize(kMaxIngestMessageBytes);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 64);
@@ -373,8 +465,16 @@ class Collector::Impl {
   std::unique_ptr<Committer> committer_;
   std::unique_ptr<IngestService> ingest_;
   std::unique_ptr<QueryService> query_;
+  std::unique_ptr<TokenStore> tokens_;
+  std::unique_ptr<Enroller> enroller_;
+  std::unique_ptr<EnrolmentService> enrolment_;
+  std::unique_ptr<RenewalService> renewal_;
+  std::unique_ptr<AdminHandler> admin_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<grpc::Server> enrol_server_;
+  std::unique_ptr<AdminSocket> admin_socket_;
   int port_ = 0;
+  int enrol_port_ = 0;
   bool wrote_pid_ = false;
   bool stopped_ = false;
 };
@@ -394,6 +494,7 @@ std::unique_ptr<Collector> Collector::Start(const config::v1::CollectorConfig& c
 
 void Collector::Stop(milliseconds timeout) { impl_->Stop(timeout); }
 int Collector::port() const { return impl_->port_; }
+int Collector::enrol_port() const { return impl_->enrol_port_; }
 const IngestView& Collector::ingest() const { return *impl_->ingest_; }
 Sequencer::Head Collector::head() const { return impl_->sequencer_->GetHead(); }
 bool Collector::healthy() const { return head().problem.empty() && impl_->committer_->disk().Check(0).ok(); }

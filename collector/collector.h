@@ -47,6 +47,7 @@ class Collector {
   void Stop(std::chrono::milliseconds timeout);
 
   [[nodiscard]] int port() const;
+  [[nodiscard]] int enrol_port() const;  // 0: it does not enrol
   [[nodiscard]] const IngestView& ingest() const;
   [[nodiscard]] Sequencer::Head head() const;
   // One line for the service manager: leaves, streams, problems.

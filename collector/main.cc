@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <string>
 
+#include "collector/admin/admin_commands.h"
 #include "collector/collector.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/config_loader.h"
@@ -101,6 +102,9 @@ int main(int argc, char** argv) {
   bool print_vkey = false;
   app.add_flag("--log-vkey", print_vkey,
                "print the verifier key of the log, for witnesses, agents and auditors, and exit");
+  nodetrail::collector::AdminCommand command;
+  nodetrail::collector::AddAdminCommands(app, &command);
+  app.fallthrough();
   app.set_version_flag("--version", std::string("nodetrail-collector ") + nodetrail::kVersion);
   app.footer(
       "Signals: SIGTERM and SIGINT commit what was received, sign a checkpoint and stop within 10 s; SIGHUP does\n"
@@ -116,6 +120,7 @@ int main(int argc, char** argv) {
   auto config =
       nodetrail::LoadConfig<nodetrail::config::v1::CollectorConfig>(config_path, nodetrail::collector::CheckConfig);
   if (!config.ok()) return Fail(ExitCode::kConfig, config.status());
+  if (command) return command(*config);
   if (check_only) {
     std::printf("%s: good\n", config_path.c_str());
     return Exit(ExitCode::kOk);

@@ -117,6 +117,8 @@ std::string_view ChainVerdictName(ChainVerdict verdict) {
     case ChainVerdict::kBadSignature: return "bad_signature";
     case ChainVerdict::kBadBody: return "bad_body";
     case ChainVerdict::kBadCounters: return "bad_counters";
+    case ChainVerdict::kNotEnrolled: return "not_enrolled";
+    case ChainVerdict::kRevoked: return "revoked";
   }
   return "unknown";
 }
@@ -146,6 +148,7 @@ class ChainCheck {
       if (!status.ok()) found = Fail(ChainVerdict::kBadBody, std::string(status.message()));
     }
     if (found.verdict == ChainVerdict::kAccept) found = CheckCounters(head_, h_, joined_);
+    if (found.verdict == ChainVerdict::kAccept) found = Enrolled();
     if (found.verdict == ChainVerdict::kAccept) NoteClocks(head_, h_, &notes_);
     notes_.unknown_fields = leaf_.unknown_fields;
     return found;
@@ -193,6 +196,15 @@ class ChainCheck {
       return Fail(ChainVerdict::kBadSignature, "another batch for a past position, wrongly signed");
     return Fail(ChainVerdict::kEquivocation, fmt::format("two signed batches for {}:{}: {} is known, {} came",
                                                          h_.epoch(), h_.seq(), Hex(*known), Hex(leaf_.batch_hash)));
+  }
+
+  // Last of all: the batch is the agent's; may it stand here?
+  Finding Enrolled() {
+    if (!v_.policy_.judge) return {};
+    EnrolmentRuling ruling = v_.policy_.judge(h_);
+    if (ruling.verdict == EnrolmentVerdict::kAllowed) return {};
+    return Fail(ruling.verdict == EnrolmentVerdict::kRevoked ? ChainVerdict::kRevoked : ChainVerdict::kNotEnrolled,
+                std::move(ruling.reason));
   }
 
   // Accepts the hole if that is allowed, or asks for what is missing.

@@ -106,6 +106,8 @@ Status CheckEntry(const v1::LogEntry& entry) {
 
 }  // namespace
 
+bool IsLogEntry(std::string_view leaf) { return leaf.starts_with(kLogEntryLeafTag); }
+
 const std::string& AgentOf(const v1::LogEntry& entry) {
   return entry.has_enrol() ? entry.enrol().agent_id() : entry.revoke().agent_id();
 }

@@ -125,9 +125,13 @@ Status Catalog::AddLeaf(const LeafInfo& leaf, const trail::Hash& leaf_hash, cons
       .Bind(8, host_id);
   NT_RETURN_IF_ERROR(sum->Run());
 
-  // The leaf's hash, and those of the perfect subtrees it completes.
+  return AddTreeLeaf(leaf.log_index, leaf_hash);
+}
+
+// The leaf's hash, and those of the perfect subtrees it completes.
+Status Catalog::AddTreeLeaf(uint64_t log_index, const trail::Hash& leaf_hash) {
   trail::Hash hash = leaf_hash;
-  uint64_t idx = leaf.log_index;
+  uint64_t idx = log_index;
   for (int level = 0;; ++level) {
     NT_ASSIGN_OR_RETURN(Stmt * put, Cached("INSERT INTO tree VALUES(?1, ?2, ?3)"));
     NT_RETURN_IF_ERROR(put->Bind(1, level).Bind(2, Int(idx)).BindBlob(3, trail::View(hash)).Run());

@@ -43,6 +43,8 @@ class Catalog {
   // The leaf and its hash in the tree. `leaf` is complete but for the host name.
   Status AddLeaf(const LeafInfo& leaf, const trail::Hash& leaf_hash, const trail::v1::LossCounters& losses,
                  uint64_t last_event_wall_ns, int64_t host_id);
+  // The hash alone, of a leaf that is no batch.
+  Status AddTreeLeaf(uint64_t log_index, const trail::Hash& leaf_hash);
   // The id of a host record (0: none); a batch that carries the record brings
   // its bytes, others only its hash.
   Result<int64_t> HostId(std::string_view sha256, std::string_view host_bytes);

@@ -22,6 +22,7 @@
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/trail/body.h"
+#include "nodetrail/trail/log_entry.h"
 
 namespace nodetrail::collector {
 namespace {
@@ -302,6 +303,7 @@ class IndexerImpl final : public Indexer {
   }
 
   Status AddLeaf(uint64_t index, std::string_view leaf_bytes) {
+    if (trail::IsLogEntry(leaf_bytes)) return AddEntry(index, leaf_bytes);
     auto parsed = trail::ParseLeaf(leaf_bytes);
     LeafInfo leaf;
     leaf.log_index = index;
@@ -334,6 +336,15 @@ class IndexerImpl final : public Indexer {
     }
     const auto hash = trail::LeafHash(leaf_bytes);
     NT_RETURN_IF_ERROR(catalog_->AddLeaf(leaf, hash, header.losses(), header.last_wall_ns(), host_id));
+    position_ = index + 1;
+    last_leaf_hash_ = hash;
+    return OkStatus();
+  }
+
+  // What the log itself wrote holds no events: it counts for the tree alone.
+  Status AddEntry(uint64_t index, std::string_view leaf_bytes) {
+    const auto hash = trail::LeafHash(leaf_bytes);
+    NT_RETURN_IF_ERROR(catalog_->AddTreeLeaf(index, hash));
     position_ = index + 1;
     last_leaf_hash_ = hash;
     return OkStatus();

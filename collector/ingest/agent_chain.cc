@@ -21,11 +21,16 @@ bool At(const A& a, uint64_t epoch, uint64_t seq) {
 }  // namespace
 
 AgentChain::AgentChain(const std::string& tenant, const std::string& agent_id, const trail::CaSet* identity_cas,
-                       trail::TrailReader* reader)
+                       const trail::Enrolments* enrolments, trail::TrailReader* reader)
     : tenant_(tenant),
       agent_id_(agent_id),
       reader_(reader),
-      verifier_(trail::ChainPolicy{tenant, agent_id, identity_cas, kRecent},
+      verifier_(trail::ChainPolicy{tenant,
+                                   agent_id,
+                                   identity_cas,
+                                   kRecent,
+                                   {},
+                                   [enrolments](const trail::v1::BatchHeader& h) { return enrolments->Judge(h); }},
                 [this](uint64_t epoch, uint64_t seq) -> std::optional<trail::Hash> {
                   const Entry* entry = Find(epoch, seq);
                   return entry != nullptr ? std::optional(entry->hash) : std::nullopt;

@@ -22,9 +22,10 @@ namespace nodetrail::collector {
 // Owner: the ingest thread (or the opener before it starts).
 class AgentChain {
  public:
-  // `identity_cas` and `reader` outlive it.
+  // All of it outlives it: `enrolments` is what the log says up to where the
+  // chain is.
   AgentChain(const std::string& tenant, const std::string& agent_id, const trail::CaSet* identity_cas,
-             trail::TrailReader* reader);
+             const trail::Enrolments* enrolments, trail::TrailReader* reader);
   AgentChain(const AgentChain&) = delete;
   AgentChain& operator=(const AgentChain&) = delete;
 

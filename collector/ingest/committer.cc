@@ -75,27 +75,13 @@ Status Committer::Rebuild(const OnReplay& on_replay) {
   Status wrong;
   uint64_t count = 0;
   const Status read = reader_->ForEach(0, [&](const trail::LeafLocation& where, std::string_view leaf) {
-    auto parsed = trail::ParseLeaf(leaf);
-    if (!parsed.ok()) {
-      wrong = DataLoss(fmt::format("{}: leaf {} at offset {}: {}; run nodetrail verify", where.file, where.index,
-                                   where.offset, parsed.status().message()));
+    wrong =
+        trail::IsLogEntry(leaf) ? roster_.Replay(leaf, where.index, options_.log_key) : ReplayBatch(leaf, where.index);
+    if (!wrong.ok()) {
+      wrong = Status(wrong.code(), fmt::format("{}: leaf {} at offset {}: {}; run nodetrail verify", where.file,
+                                               where.index, where.offset, wrong.message()));
       return false;
     }
-    const trail::v1::BatchHeader& header = parsed->header;
-    if (header.tenant() != options_.tenant) {
-      wrong = FailedPrecondition(fmt::format("{}: the trail is of tenant {}, the configuration of {}",
-                                             options_.trail_dir, header.tenant(), options_.tenant));
-      return false;
-    }
-    AgentChain& chain = Chain(header.agent_id());
-    const trail::ChainResult result = chain.Check(leaf, std::nullopt, {.allow_hole = true, .trusted = true});
-    if (!result.accepted()) {
-      wrong =
-          DataLoss(fmt::format("{}: leaf {} ({}) does not continue its chain: {}: {}; run nodetrail verify", where.file,
-                               where.index, LeafName(header), trail::ChainVerdictName(result.verdict), result.reason));
-      return false;
-    }
-    chain.Place(*parsed, where.index);
     ++count;
     wrong = on_replay(leaf);
     return wrong.ok();
@@ -108,6 +94,27 @@ Status Committer::Rebuild(const OnReplay& on_replay) {
   }
   totals_.log_size = count;
   for (const auto& [agent_id, chain] : chains_) Publish(agent_id, *chain);
+  roster_.Commit();
+  roster_.set_required(options_.enrol_required);
+  return OkStatus();
+}
+
+Status Committer::ReplayBatch(std::string_view leaf, uint64_t log_index) {
+  auto parsed = trail::ParseLeaf(leaf);
+  if (!parsed.ok()) return DataLoss(std::string(parsed.status().message()));
+  const trail::v1::BatchHeader& header = parsed->header;
+  if (header.tenant() != options_.tenant) {
+    return FailedPrecondition(fmt::format("{}: the trail is of tenant {}, the configuration of {}", options_.trail_dir,
+                                          header.tenant(), options_.tenant));
+  }
+  AgentChain& chain = Chain(header.agent_id());
+  const trail::ChainResult result = chain.Check(leaf, std::nullopt, {.allow_hole = true, .trusted = true});
+  if (!result.accepted()) {
+    return DataLoss(fmt::format("({}) does not continue its chain: {}: {}", LeafName(header),
+                                trail::ChainVerdictName(result.verdict), result.reason));
+  }
+  chain.Place(*parsed, log_index);
+  roster_.Accept(header);
   return OkStatus();
 }
 
@@ -127,6 +134,35 @@ void Committer::Stop() {
     cv_.notify_all();
   }
   if (thread_.joinable()) thread_.join();
+}
+
+void Committer::Enter(trail::v1::LogEntry entry, PrepareEntry prepare, EntryDone done) {
+  auto request =
+      std::make_unique<EntryRequest>(EntryRequest{std::move(entry), std::move(prepare), std::move(done), {}});
+  {
+    const std::lock_guard lock(mutex_);
+    if (!stop_) {
+      queue_.push_back({nullptr, {}, std::nullopt, 0, std::move(request)});
+      cv_.notify_one();
+      return;
+    }
+  }
+  request->done(Unavailable("the collector is stopping"));
+}
+
+Status Committer::Admit(const std::string& agent_id) {
+  const auto enrolled = roster_.Snapshot();
+  const trail::Enrolment* agent = enrolled->Find(options_.tenant, agent_id);
+  if (agent == nullptr || !agent->revoked || agent->Readmitted()) return OkStatus();
+  const std::lock_guard lock(mutex_);
+  const auto known = counters_.find(agent_id);
+  const bool reported = known != counters_.end() && known->second.epoch != 0;
+  if (reported ? !agent->Covers(known->second.epoch, known->second.last_seq + 1) : !agent->Covers(1, 0)) {
+    return OkStatus();
+  }
+  ++totals_.refused;
+  return PermissionDenied(fmt::format("{} was revoked{}{}; enrol it anew, with a token and a new identity key",
+                                      agent_id, agent->reason.empty() ? "" : ": ", agent->reason));
 }
 
 void Committer::Hello(std::shared_ptr<AnswerSink> sink, const std::string& agent_id) {
@@ -155,8 +191,8 @@ std::vector<IngestAgent> Committer::Agents() const {
   std::vector<IngestAgent> out;
   out.reserve(counters_.size());
   for (const auto& [agent_id, c] : counters_) {
-    out.push_back(
-        {options_.tenant, agent_id, false, c.epoch, c.last_seq, c.last_received_wall_ns, c.batches, c.rejected});
+    out.push_back({options_.tenant, agent_id, false, c.epoch, c.last_seq, c.last_received_wall_ns, c.batches,
+                   c.rejected, c.clean});
   }
   return out;
 }
@@ -170,7 +206,8 @@ IngestTotals Committer::Totals() const {
 
 AgentChain& Committer::Chain(const std::string& agent_id) {
   std::unique_ptr<AgentChain>& chain = chains_[agent_id];
-  if (!chain) chain = std::make_unique<AgentChain>(options_.tenant, agent_id, &identity_cas_, reader_.get());
+  if (!chain)
+    chain = std::make_unique<AgentChain>(options_.tenant, agent_id, &identity_cas_, &roster_.now(), reader_.get());
   return *chain;
 }
 
@@ -207,7 +244,11 @@ void Committer::CommitGroup(std::vector<Item> items) {
   group_ = std::move(items);
   std::vector<Pending> pending;
   pending.reserve(group_.size());
-  for (Item& item : group_) CheckFrame(item, room, &pending);
+  std::vector<Entered> entered;
+  for (Item& item : group_) {
+    if (item.entry) entered.push_back(CheckEntry(item.entry.get(), room));
+    else CheckFrame(item, room, &pending);
+  }
 
   const Status durable = room.ok() ? MakeDurable() : room;
   const uint64_t first = writer_->size() - (durable.ok() ? group_leaves_.size() : 0);
@@ -231,6 +272,8 @@ void Committer::CommitGroup(std::vector<Item> items) {
     else chain.Restore();
     Publish(agent_id, chain);
   }
+  if (durable.ok()) roster_.Commit();
+  else roster_.Rollback();
   if (durable.ok() && !hashes.empty()) on_durable_(first, hashes);
   {
     const std::lock_guard lock(mutex_);
@@ -267,6 +310,7 @@ void Committer::CommitGroup(std::vector<Item> items) {
     p.sink->Answer(std::move(p.answer), p.bytes);
     p.sink->Await(awaited);
   }
+  for (const Entered& e : entered) e.done(e.log_index.ok() && !durable.ok() ? Result<uint64_t>(durable) : e.log_index);
   group_.clear();
   group_leaves_.clear();
   group_bodies_.clear();
@@ -281,6 +325,25 @@ Status Committer::MakeDurable() {
   NT_RETURN_IF_ERROR(writer_->PutBodies(group_bodies_));
   NT_RETURN_IF_ERROR(writer_->PutEvictions(group_evictions_));
   return writer_->AppendLeaves(group_leaves_);
+}
+
+// One entry of the group. What it says holds for the batches behind it.
+Committer::Entered Committer::CheckEntry(EntryRequest* request, const Status& room) {
+  if (!room.ok()) return {std::move(request->done), room};
+  trail::v1::LogEntry& entry = request->entry;
+  entry.set_format_version(1);
+  entry.set_tenant(options_.tenant);
+  entry.set_wall_ns(options_.clock->WallNs());
+  const auto chain = chains_.find(trail::AgentOf(entry));
+  const trail::ChainHead* head =
+      chain != chains_.end() && chain->second->head().known ? &chain->second->head() : nullptr;
+  if (Status s = request->prepare(roster_.now(), head, &entry); !s.ok()) return {std::move(request->done), s};
+  const uint64_t log_index = writer_->size() + group_leaves_.size();
+  auto leaf = roster_.Enter(entry, log_index);
+  if (!leaf.ok()) return {std::move(request->done), leaf.status()};
+  request->leaf = *std::move(leaf);
+  group_leaves_.push_back(request->leaf);
+  return {std::move(request->done), log_index};
 }
 
 // One item of the group: verified, and answered once the group is durable.
@@ -318,6 +381,7 @@ void Committer::CheckFrame(Item& item, const Status& room, std::vector<Pending>*
     case trail::ChainVerdict::kAccept: {
       const uint64_t log_index = writer_->size() + group_leaves_.size();
       chain.Place(*result.leaf, log_index);
+      roster_.Accept(result.leaf->header);
       group_leaves_.push_back(frame.leaf());
       if (!frame.body().empty()) {
         const auto hash = trail::HashFromBytes(result.leaf->header.body_sha256());
@@ -398,6 +462,7 @@ void Committer::Reject(const std::string& agent_id, const ingest::v1::Frame& fra
   const std::lock_guard lock(mutex_);
   ++totals_.rejected;
   if (equivocation) ++totals_.equivocations;
+  if (result.verdict == trail::ChainVerdict::kRevoked) ++totals_.revoked;
   ++counters_[agent_id].rejected;
 }
 
@@ -407,6 +472,7 @@ void Committer::Publish(const std::string& agent_id, const AgentChain& chain) {
   c.epoch = chain.head().epoch;
   c.last_seq = chain.head().seq;
   c.batches = chain.batches();
+  c.clean = chain.head().clean;
 }
 
 }  // namespace nodetrail::collector

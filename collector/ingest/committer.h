@@ -23,6 +23,7 @@
 #include "collector/ingest/agent_chain.h"
 #include "collector/ingest/ingest_view.h"
 #include "collector/ingest/receipt_issuer.h"
+#include "collector/ingest/roster.h"
 #include "collector/store/disk_guard.h"
 #include "collector/store/quarantine.h"
 #include "nodetrail/base/clock.h"
@@ -49,6 +50,11 @@ class Committer {
     std::string tenant;
     uint64_t min_free_bytes = 0;
     const Clock* clock = nullptr;
+    // Entries of the log's own: the key they are checked with at start, and
+    // what signs new ones. All agents must have been enrolled, if asked.
+    trail::PublicKey log_key{};
+    Roster::Sign sign_entry;
+    bool enrol_required = false;
     // A group is what waits, up to these.
     size_t group_batches = 512;
     uint64_t group_bytes = 32U << 20;
@@ -84,6 +90,21 @@ class Committer {
   void Hello(std::shared_ptr<AnswerSink> sink, const std::string& agent_id);
   void Submit(std::shared_ptr<AnswerSink> sink, const std::string& agent_id, ingest::v1::Frame frame);
 
+  // An entry of the log's own. `prepare` sees what the log holds before it (and
+  // the agent's chain, null if there is none), and may complete it, or refuse;
+  // `done` gets its index once it is durable, or why it is not in the log. Both
+  // are called on the ingest thread and return at once. Any thread.
+  using PrepareEntry =
+      std::function<Status(const trail::Enrolments& before, const trail::ChainHead* chain, trail::v1::LogEntry* entry)>;
+  using EntryDone = std::function<void(const Result<uint64_t>& log_index)>;
+  void Enter(trail::v1::LogEntry entry, PrepareEntry prepare, EntryDone done);
+
+  // Who is enrolled and revoked, of what is durable. Any thread.
+  [[nodiscard]] std::shared_ptr<const trail::Enrolments> Enrolled() const { return roster_.Snapshot(); }
+  // Why no stream of this agent is taken: OK, or PermissionDenied if the next
+  // batch of its chain would be one that was revoked. Counted. Any thread.
+  Status Admit(const std::string& agent_id);
+
   // Bytes of frames that wait. Any thread.
   [[nodiscard]] uint64_t queued_bytes() const;
   // Any thread. `connected` and `streams` are the service's to fill.
@@ -92,11 +113,18 @@ class Committer {
   [[nodiscard]] const DiskGuard& disk() const { return disk_; }
 
  private:
+  struct EntryRequest {
+    trail::v1::LogEntry entry;
+    PrepareEntry prepare;
+    EntryDone done;
+    std::string leaf;  // once it is of the group
+  };
   struct Item {
     std::shared_ptr<AnswerSink> sink;
     std::string agent_id;
     std::optional<ingest::v1::Frame> frame;  // nothing: Hello
     uint64_t bytes = 0;
+    std::unique_ptr<EntryRequest> entry = nullptr;  // then nothing else
   };
   // A batch of this group that is to become durable, or was before.
   struct Pending {
@@ -108,22 +136,31 @@ class Committer {
     const AgentChain* greets = nullptr;  // a Welcome, with where this chain then ends
     trail::Hash leaf_hash{};             // of an Ack
   };
+  // An entry of this group, or why it is none.
+  struct Entered {
+    EntryDone done;
+    Result<uint64_t> log_index;
+  };
   struct AgentCounters {
     uint64_t rejected = 0;
     uint64_t last_received_wall_ns = 0;
     uint64_t epoch = 0;
     uint64_t last_seq = 0;
     uint64_t batches = 0;
+    bool clean = false;
   };
 
   Committer(Options options, trail::CaSet identity_cas)
       : options_(std::move(options)),
         identity_cas_(std::move(identity_cas)),
+        roster_(options_.tenant, options_.sign_entry),
         disk_(options_.trail_dir, options_.min_free_bytes) {}
   Status Rebuild(const OnReplay& on_replay);
+  Status ReplayBatch(std::string_view leaf, uint64_t log_index);
   AgentChain& Chain(const std::string& agent_id);
   void Run();
   void CommitGroup(std::vector<Item> items);
+  Entered CheckEntry(EntryRequest* request, const Status& room);
   void CheckFrame(Item& item, const Status& room, std::vector<Pending>* pending);
   void Reject(const std::string& agent_id, const ingest::v1::Frame& frame, const trail::ChainResult& result);
   Status MakeDurable();
@@ -131,6 +168,7 @@ class Committer {
 
   const Options options_;
   const trail::CaSet identity_cas_;
+  Roster roster_;
   const DiskGuard disk_;
 
   // Ingest thread, or the opener before Start.

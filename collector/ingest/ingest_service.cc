@@ -328,6 +328,11 @@ grpc::ServerBidiReactor<ClientMessage, ServerMessage>* IngestService::Stream(grp
   } else if (const Status admitted = gate_->Admit(*auth); !admitted.ok()) {
     refusal = grpc::Status(static_cast<grpc::StatusCode>(admitted.code()), std::string(admitted.message()));
   }
+  if (refusal.ok()) {
+    if (const Status admitted = committer_->Admit(id->name); !admitted.ok()) {
+      refusal = grpc::Status(grpc::StatusCode::PERMISSION_DENIED, std::string(admitted.message()));
+    }
+  }
   if (!refusal.ok()) {
     log::Warn(fmt::format("ingest: a peer is refused: {}", refusal.error_message()));
     return new Refusal(refusal);

@@ -19,6 +19,7 @@ struct IngestAgent {
   uint64_t last_received_wall_ns = 0;  // of the newest batch; 0: none since the collector started
   uint64_t batches = 0;                // in the log
   uint64_t rejected = 0;               // since the collector started
+  bool clean = false;                  // the newest batch is CLEAN_SHUTDOWN
 };
 
 struct IngestTotals {
@@ -28,6 +29,8 @@ struct IngestTotals {
   uint64_t duplicates = 0;
   uint64_t rejected = 0;
   uint64_t equivocations = 0;
+  uint64_t revoked = 0;      // rejected, since the agent was revoked
+  uint64_t refused = 0;      // streams of agents that were revoked
   uint64_t retries = 0;      // refused because storage can't take them now
   uint64_t quarantined = 0;  // files in quarantine/
   uint64_t streams = 0;      // open now

@@ -13,6 +13,7 @@
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/guard.h"
 #include "nodetrail/base/log.h"
+#include "nodetrail/trail/log_entry.h"
 
 namespace nodetrail::collector {
 namespace {
@@ -193,6 +194,10 @@ void Sequencer::Appended(uint64_t first, std::span<const trail::Hash> leaf_hashe
   if (refused_) return;
   NT_CHECK(first == accepted_from_ + accepted_.size());
   accepted_.insert(accepted_.end(), leaf_hashes.begin(), leaf_hashes.end());
+}
+
+Result<std::string> Sequencer::SignEntry(const trail::v1::LogEntry& entry) const {
+  return trail::MakeLogEntry(entry, signer_.key);
 }
 
 Sequencer::Head Sequencer::GetHead() const {

@@ -118,6 +118,8 @@ class Sequencer {
   void Appended(uint64_t first, std::span<const trail::Hash> leaf_hashes);
 
   [[nodiscard]] Head GetHead() const;
+  // Signs and frames an entry of the log's own (trail/log_entry.h). Any thread.
+  [[nodiscard]] Result<std::string> SignEntry(const trail::v1::LogEntry& entry) const;
   [[nodiscard]] const trail::NoteVerifier& verifier() const { return signer_.verifier; }
 
  private:

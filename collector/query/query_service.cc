@@ -21,6 +21,7 @@
 #include "nodetrail/base/log.h"
 #include "nodetrail/schema/text.h"
 #include "nodetrail/trail/body.h"
+#include "nodetrail/trail/log_entry.h"
 #include "nodetrail/trail/note.h"
 
 namespace nodetrail::collector {
@@ -233,9 +234,11 @@ class QueryServiceImpl final : public QueryService {
   Result<EventRow> SkipTo(uint64_t size, uint64_t* next) {
     EventRow notice;
     uint64_t events = 0;
-    const uint64_t batches = size - *next;
+    uint64_t batches = 0;
     for (; *next < size; ++*next) {
       NT_ASSIGN_OR_RETURN(const auto bytes, index_->bodies()->Leaf(*next));
+      if (trail::IsLogEntry(bytes)) continue;
+      ++batches;
       const auto leaf = trail::ParseLeaf(bytes);
       if (leaf.ok()) events += leaf->header.event_count();
     }

@@ -99,7 +99,7 @@ uses() { # WHAT INCLUDE_PATTERN ALLOWED_FILES_PATTERN
 uses "libbpf: only the kernel edge" '^(bpf/|.*\.skel\.h$|linux/bpf\.h$)' \
   '^(agent/capture/|bpf/|tests/(root|bench|abi|attacks)/)'
 uses "gRPC: only the wire" '^(grpc|grpcpp|grpc\+\+)/|\.grpc\.pb\.h$' \
-  '^(agent/ship/|collector/(ingest|query)/|collector/[^/]+\.(cc|h)$|cli/|tests/)'
+  '^(agent/(ship|enrol)/|collector/(ingest|query|enrol)/|collector/[^/]+\.(cc|h)$|cli/|tests/)'
 uses "spdlog: only the log" '^spdlog/' '^base/log\.cc$'
 uses "yaml-cpp: only the configuration" '^yaml-cpp/' '^base/yaml_tree\.cc$'
 uses "libcurl: only what asks witnesses" '^curl/' '^(collector/witness/|tests/)'

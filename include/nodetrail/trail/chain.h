@@ -15,6 +15,7 @@
 
 #include "nodetrail/trail/body.h"
 #include "nodetrail/trail/crypto.h"
+#include "nodetrail/trail/enrolment.h"
 #include "nodetrail/trail/leaf.h"
 
 namespace nodetrail::trail {
@@ -35,6 +36,8 @@ enum class ChainVerdict {
   kBadSignature,
   kBadBody,      // hash or length of the stored body, or a wrong statement about an evicted one
   kBadCounters,  // a loss counter went down, or event numbers do not join
+  kNotEnrolled,  // ChainPolicy::judge: not the key or algorithm that was enrolled
+  kRevoked,      // … the agent's right to this position was taken back
 };
 // "accept", "broken_chain", …
 std::string_view ChainVerdictName(ChainVerdict verdict);
@@ -86,6 +89,9 @@ struct ChainPolicy {
   size_t remember = 1024;
   // Algorithms that may sign this agent's batches; empty: each that we know.
   std::vector<v1::SigAlg> sig_algs{};
+  // What the log's own entries say of a batch that holds in every other way;
+  // null: nothing is asked.
+  std::function<EnrolmentRuling(const v1::BatchHeader&)> judge = nullptr;
 };
 
 struct CheckOptions {
@@ -121,7 +127,7 @@ class ChainVerifier {
 
   // Checks in the order: sizes, parse, ids, sig_alg, position, prev_hash and
   // key (or the opening of the epoch), signature, stored body (if `body` is
-  // given: hash and length only), counters. The state moves only on kAccept.
+  // given: hash and length only), counters, judge. The state moves only on kAccept.
   // `body` is nothing when bodies are checked elsewhere.
   ChainResult Check(std::string_view leaf, std::optional<std::string_view> body, const CheckOptions& options = {});
 

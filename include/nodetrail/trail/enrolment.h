@@ -82,10 +82,12 @@ class Enrolments {
   [[nodiscard]] const Enrolment* Find(const std::string& tenant, const std::string& agent_id) const;
   using Key = std::pair<std::string, std::string>;  // tenant, agent id
   [[nodiscard]] const std::map<Key, Enrolment>& agents() const { return agents_; }
+  // For a log that was begun before all had to be enrolled: what is in it stays.
+  void set_required(bool required) { required_ = required; }
   [[nodiscard]] bool required() const { return required_; }
 
  private:
-  const bool required_;
+  bool required_;
   std::string tenant_;  // of the first entry
   std::map<Key, Enrolment> agents_;
 };

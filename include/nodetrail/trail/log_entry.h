@@ -22,7 +22,7 @@ inline constexpr char kBatchLeafTag = 0x0a;
 inline constexpr char kLogEntryLeafTag = 0x1a;
 
 // Meant as an entry of the log's own; it may be malformed all the same.
-inline bool IsLogEntry(std::string_view leaf) { return !leaf.empty() && leaf.front() == kLogEntryLeafTag; }
+bool IsLogEntry(std::string_view leaf);
 
 // A leaf taken apart. `entry_bytes` and `signature` are copies of the leaf's.
 struct ParsedLogEntry {

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the operator may ask of a running collector.
+#ifndef NODETRAIL_COLLECTOR_ADMIN_ADMIN_HANDLER_H_
+#define NODETRAIL_COLLECTOR_ADMIN_ADMIN_HANDLER_H_
+
+#include <string>
+
+#include "collector/enrol/token_store.h"
+#include "collector/ingest/committer.h"
+#include "nodetrail/base/status.h"
+#include "nodetrail/enrol/v1/enrol.pb.h"
+
+namespace nodetrail::collector {
+
+// Stateless but for what it borrows, which outlives it. `tokens` null: this
+// collector does not enrol.
+class AdminHandler {
+ public:
+  AdminHandler(TokenStore* tokens, Committer* committer) : tokens_(tokens), committer_(committer) {}
+  // Waits for the log where an entry is asked for. Any thread but the ingest's.
+  Result<enrol::v1::AdminResponse> Handle(const enrol::v1::AdminRequest& request);
+
+ private:
+  Result<enrol::v1::RevokeAgentResponse> RevokeAgent(const enrol::v1::RevokeAgentRequest& request);
+  TokenStore* const tokens_;
+  Committer* const committer_;
+};
+
+}  // namespace nodetrail::collector
+
+#endif  // NODETRAIL_COLLECTOR_ADMIN_ADMIN_HANDLER_H_
