@@ -177,6 +177,14 @@ Result<query::v1::StatusResponse> Client::GetStatus() {
   return response;
 }
 
+Result<query::v1::AgentsResponse> Client::GetAgents(const query::v1::AgentsRequest& request) {
+  grpc::ClientContext call;
+  call.set_deadline(std::chrono::system_clock::now() + kCallTimeout);
+  query::v1::AgentsResponse response;
+  NT_RETURN_IF_ERROR(FromGrpc(stub_->Agents(&call, request, &response)));
+  return response;
+}
+
 Result<nlohmann::json> AskAgent(const std::string& socket_path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;

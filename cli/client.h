@@ -52,6 +52,7 @@ class Client {
               const std::function<void(uint64_t events, uint64_t batches)>& on_skip);
   Result<query::v1::GetResponse> Get(const std::string& event_id);
   Result<query::v1::StatusResponse> GetStatus();
+  Result<query::v1::AgentsResponse> GetAgents(const query::v1::AgentsRequest& request);
 
  private:
   Client() = default;

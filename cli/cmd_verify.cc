@@ -23,6 +23,7 @@ struct VerifyOptions {
   std::vector<std::string> prior;
   double heartbeat_s = 30;
   bool no_bodies = false;
+  bool require_enrolment = false;
 };
 
 // Which logs and witnesses: --policy, or the log key alone. The key of the
@@ -80,6 +81,7 @@ int RunVerify(const VerifyOptions& options, Context& context) {
   if (const Status status = TakeCoverage(options, &policy); !status.ok()) return Fail(status);
   policy.tenant = options.tenant;
   policy.check_bodies = !options.no_bodies;
+  policy.require_enrolment = options.require_enrolment;
   for (const std::string& file : options.prior) {
     auto prior = ReadFile(file, trail::kMaxNoteBytes);
     if (!prior.ok()) return Fail(prior.status());
@@ -132,6 +134,8 @@ void AddVerify(CLI::App& app, const SetAction& set) {
   command->add_option("--until", options->until, "tell of silence up to then (default: the newest batch)")
       ->type_name("TIME");
   command->add_option("--tenant", options->tenant, "every batch must be of this tenant");
+  command->add_flag("--require-enrolment", options->require_enrolment,
+                    "an agent that the log never enrolled is tampering");
   command->add_flag("--no-bodies", options->no_bodies, "headers and tree only");
   command->footer(R"(It needs no network and no collector, and trusts neither. Exit status:
   0 intact   1 intact, with loss that the agents declared   2 a sequence never arrived, unexplained

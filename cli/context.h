@@ -93,6 +93,7 @@ void AddQuery(CLI::App& app, const SetAction& set);
 void AddTail(CLI::App& app, const SetAction& set);
 void AddTree(CLI::App& app, const SetAction& set);
 void AddShow(CLI::App& app, const SetAction& set);
+void AddAgents(CLI::App& app, const SetAction& set);
 void AddStatus(CLI::App& app, const SetAction& set);
 void AddVerify(CLI::App& app, const SetAction& set);
 void AddExport(CLI::App& app, const SetAction& set);

@@ -16,6 +16,7 @@ namespace {
 
 constexpr const char* kExamples = R"(Examples:
   nodetrail status                                 are agent and collector well, is anything lost
+  nodetrail agents                                 who should report, and who does
   nodetrail tail                                   what happens now
   nodetrail query --since 1h --user alice          what alice did, also as root
   nodetrail query --path /etc/shadow               who touched it, or tried to
@@ -57,6 +58,7 @@ int main(int argc, char** argv) {
   Action action;
   const auto set = [&action](Action chosen) { action = std::move(chosen); };
   nodetrail::cli::AddStatus(app, set);
+  nodetrail::cli::AddAgents(app, set);
   nodetrail::cli::AddQuery(app, set);
   nodetrail::cli::AddTail(app, set);
   nodetrail::cli::AddShow(app, set);

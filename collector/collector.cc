@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <set>
 #include <utility>
 
 #include "collector/admin/admin_commands.h"
@@ -27,6 +28,7 @@
 #include "collector/ingest/ingest_service.h"
 #include "collector/ingest/peer_gate.h"
 #include "collector/ingest/receipt_issuer.h"
+#include "collector/query/inventory.h"
 #include "collector/query/query_service.h"
 #include "collector/witness/witness_policy.h"
 #include "collector/witness/witness_set.h"
@@ -363,6 +365,14 @@ class Collector::Impl {
     query.version = kVersion;
     query.admit = [this](const grpc::AuthContext& peer) { return gate_->Admit(peer); };
     query.collector_status = [this](query::v1::StatusResponse* response) { FillStatus(response); };
+    query.inventory = [this](const query::v1::StatusResponse& status, uint64_t heartbeat_ns) {
+      std::set<std::string> stopped;
+      for (const IngestAgent& agent : ingest_->Agents()) {
+        if (agent.clean) stopped.insert(agent.agent_id);
+      }
+      const auto enrolments = committer_->Enrolled();
+      return BuildInventory({&status, enrolments.get(), &stopped, clock_->WallNs(), heartbeat_ns});
+    };
     query_ = QueryService::Create(std::move(query));
     grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;

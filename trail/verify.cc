@@ -2,7 +2,8 @@
 //
 // The order of a verification; each check has a file of its own:
 // verify_bundle, verify_checkpoint, verify_tiles, verify_chains,
-// verify_seen, verify_bodies, verify_coverage; verify_findings decides, verify_report prints.
+// verify_entries, verify_seen, verify_bodies, verify_coverage; verify_findings
+// decides, verify_report prints.
 #include "nodetrail/trail/verify.h"
 
 #include <fmt/format.h>
@@ -13,11 +14,13 @@
 #include <utility>
 
 #include "nodetrail/base/guard.h"
+#include "nodetrail/trail/log_entry.h"
 #include "nodetrail/trail/trail_store.h"
 #include "trail/verify_bodies.h"
 #include "trail/verify_bundle.h"
 #include "trail/verify_chains.h"
 #include "trail/verify_checkpoint.h"
+#include "trail/verify_entries.h"
 #include "trail/verify_findings.h"
 #include "trail/verify_seen.h"
 #include "trail/verify_tiles.h"
@@ -36,7 +39,8 @@ class TrailVerification {
         findings_(policy.max_findings),
         bundle_(reader, &findings_),
         checkpoint_(reader, policy, &findings_),
-        seen_(reader->dir(), &findings_) {}
+        seen_(reader->dir(), &findings_),
+        entries_(policy, &findings_) {}
 
   Result<VerifyReport> Run(const std::function<void(uint64_t)>& progress) {
     const auto begin = std::chrono::steady_clock::now();
@@ -44,11 +48,12 @@ class TrailVerification {
     scope_ = bundle_.scope();
     report_.bundle = bundle_.manifest();
     report_.heartbeat_ns = policy_.heartbeat_ns;
-    chains_.emplace(policy_, cas_, scope_, &findings_);
+    chains_.emplace(policy_, cas_, scope_, &entries_, &findings_);
     bodies_.emplace(reader_, cas_, reader_->is_bundle() ? &scope_ : nullptr, &*chains_, &findings_);
     NT_RETURN_IF_ERROR(checkpoint_.Read(&report_));
     NT_RETURN_IF_ERROR(bundle_.ReadReceipts(
         [this](const std::string& file, std::string_view text) { checkpoint_.AddReceipt(file, text); }));
+    entries_.Begin(checkpoint_.logs(), report_.bundle ? std::optional(report_.bundle->tenant) : std::nullopt);
     if (checkpoint_.size() && !reader_->is_bundle()) tiles_.emplace(reader_, *checkpoint_.size());
     Status failed;
     NT_RETURN_IF_ERROR(reader_->Inspect([&](const LeafLocation& where, std::string_view leaf, bool whole) {
@@ -65,6 +70,7 @@ class TrailVerification {
     report_.bodies_evicted = bodies_->evicted();
     report_.bodies_outside = bodies_->absent_outside();
     chains_->Finish(checkpoint_.root_broken(), &report_);
+    entries_.Finish(&report_);
     bundle_.Finish(checkpoint_.checkpoint(), report_.leaves,
                    policy_.check_bodies ? std::optional(bodies_->in_scope()) : std::nullopt, report_);
     findings_.Conclude(&report_);
@@ -85,6 +91,11 @@ class TrailVerification {
     checkpoint_.Append(leaf_hash);
     seen_.Append(leaf_hash);
     if (tiles_) NT_RETURN_IF_ERROR(tiles_->Append(leaf, leaf_hash));
+    if (IsLogEntry(leaf)) {
+      checkpoint_.CheckReceipts(where, leaf_hash, {});
+      entries_.Take(where, leaf, whole);
+      return OkStatus();
+    }
     auto parsed = ParseLeaf(leaf);
     checkpoint_.CheckReceipts(where, leaf_hash, parsed.ok() ? BatchName(parsed->header) : std::string());
     if (!parsed.ok()) {
@@ -151,8 +162,8 @@ class TrailVerification {
                          bad.log_index ? fmt::format(" (leaf {}, {})", *bad.log_index, bad.file)
                                        : (bad.file.empty() ? "" : fmt::format(" ({})", bad.file)));
     }
-    return fmt::format("{}: {} batches, {} events of {} agents; {}", TrailVerdictName(report_.verdict), report_.leaves,
-                       report_.events, report_.agents.size(),
+    return fmt::format("{}: {} batches, {} events of {} agents; {}", TrailVerdictName(report_.verdict),
+                       report_.leaves - report_.entries, report_.events, report_.agents.size(),
                        report_.checkpoint_trusted ? fmt::format("the signed root covers {}", report_.checkpoint_size)
                                                   : std::string("no signed root covers them"));
   }
@@ -165,6 +176,7 @@ class TrailVerification {
   BundleCheck bundle_;
   CheckpointCheck checkpoint_;
   SeenCheck seen_;
+  EntriesCheck entries_;
   BundleScope scope_;
   std::optional<ChainsCheck> chains_;  // these two once the scope is known
   std::optional<BodiesCheck> bodies_;

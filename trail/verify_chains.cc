@@ -24,6 +24,7 @@ AgentState* ChainsCheck::Take(const LeafLocation& where, std::string_view leaf, 
   std::unique_ptr<AgentState> fresh;
   if (it == agents_.end()) {
     ChainPolicy chain_policy{h.tenant(), h.agent_id(), &cas_, kRememberHashes};
+    chain_policy.judge = [this](const v1::BatchHeader& header) { return entries_->Judge(header); };
     fresh = std::make_unique<AgentState>(std::move(chain_policy), EmptyTimeline());
   }
   AgentState* agent = fresh ? fresh.get() : it->second.get();
@@ -45,6 +46,7 @@ AgentState* ChainsCheck::Take(const LeafLocation& where, std::string_view leaf, 
     agent->coverage.agent_id = h.agent_id();
     agents_.emplace(key, std::move(fresh));
   }
+  entries_->Accept(h, where);
   TakeNotes(agent, h, result.notes, before, where);
   CountBatch(h, &agent->coverage);
   agent->last_losses = h.losses();

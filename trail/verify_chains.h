@@ -17,6 +17,7 @@
 #include "nodetrail/trail/trail_store.h"
 #include "nodetrail/trail/verify.h"
 #include "trail/verify_coverage.h"
+#include "trail/verify_entries.h"
 #include "trail/verify_findings.h"
 
 namespace nodetrail::trail {
@@ -55,8 +56,9 @@ struct AgentState {
 class ChainsCheck {
  public:
   // `scope`: what a bundle is about; all else is not judged by what is missing.
-  ChainsCheck(const VerifyPolicy& policy, const CaSet& cas, BundleScope scope, Findings* findings)
-      : policy_(policy), cas_(cas), scope_(std::move(scope)), findings_(findings) {}
+  ChainsCheck(const VerifyPolicy& policy, const CaSet& cas, BundleScope scope, EntriesCheck* entries,
+              Findings* findings)
+      : policy_(policy), cas_(cas), scope_(std::move(scope)), entries_(entries), findings_(findings) {}
 
   // A leaf that parsed. The agent, if it is its next batch; null if it is not,
   // which is then a finding.
@@ -88,6 +90,7 @@ class ChainsCheck {
   const VerifyPolicy& policy_;
   const CaSet& cas_;
   const BundleScope scope_;
+  EntriesCheck* entries_;
   Findings* findings_;
   std::map<std::pair<std::string, std::string>, std::unique_ptr<AgentState>> agents_;  // by tenant, agent id
 };

@@ -39,6 +39,8 @@ class CheckpointCheck {
 
   // After Read: that of the log; nothing if there is none that parses.
   [[nodiscard]] const std::optional<Checkpoint>& checkpoint() const { return checkpoint_; }
+  // After Read: whose signatures count; nothing: no log key was given.
+  [[nodiscard]] const std::optional<LogPolicy>& logs() const { return log_policy_; }
   // Leaves under it.
   [[nodiscard]] std::optional<uint64_t> size() const;
   [[nodiscard]] bool covers(uint64_t index) const { return checkpoint_ && index < checkpoint_->size; }

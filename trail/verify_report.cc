@@ -171,6 +171,7 @@ std::string VerifyReportJson(const VerifyReport& report) {
   out["summary"] = report.summary;
   out["first_bad"] = report.first_bad ? FindingJson(*report.first_bad) : Json(nullptr);
   out["leaves"] = report.leaves;
+  out["entries"] = report.entries;
   out["bodies"] = report.bodies;
   out["bodies_evicted"] = report.bodies_evicted;
   out["bodies_outside"] = report.bodies_outside;
@@ -185,6 +186,7 @@ std::string VerifyReportJson(const VerifyReport& report) {
                   {"events_per_second", PerSecond(report.events, report.duration_ns)}};
   out["agents"] = Json::array();
   for (const AgentCoverage& agent : report.agents) out["agents"].push_back(AgentJson(agent));
+  out["never_reported"] = report.never_reported;
   out["findings"] = Json::array();
   for (const Finding& finding : report.findings) out["findings"].push_back(FindingJson(finding));
   out["findings_dropped"] = report.findings_dropped;
@@ -212,6 +214,8 @@ std::string VerifyReportText(const VerifyReport& report) {
       fmt::format("bodies checked: {}{}{}\n", report.bodies,
                   report.bodies_evicted > 0 ? fmt::format(", {} given up by their agents", report.bodies_evicted) : "",
                   report.bodies_outside > 0 ? fmt::format(", {} outside the scope", report.bodies_outside) : "");
+  if (report.entries > 0) out += fmt::format("entries of the log's own (enrolled, revoked): {}\n", report.entries);
+  for (const std::string& agent : report.never_reported) out += fmt::format("enrolled and never reported: {}\n", agent);
   if (report.agents.size() > 1) out += fmt::format("coverage of all agents: {}\n", SecondsText(Totals(report)));
   for (const AgentCoverage& agent : report.agents) {
     out += fmt::format("\nagent {} (tenant {}): {} batches, {} events\n", agent.agent_id, agent.tenant, agent.batches,

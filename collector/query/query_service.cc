@@ -69,6 +69,9 @@ void FillRow(const LeafInfo& leaf, std::string_view event, std::string_view proc
   out->set_received_wall_ns(leaf.received_wall_ns);
 }
 
+// Of an agent that is configured as by default.
+constexpr uint64_t kHeartbeatSeconds = 30;
+
 class QueryServiceImpl final : public QueryService {
   // `Status` is one of the calls.
   using OurStatus = nodetrail::Status;
@@ -104,6 +107,17 @@ class QueryServiceImpl final : public QueryService {
                       query::v1::StatusResponse* response) override {
     if (OurStatus s = Authorize(*context); !s.ok()) return ToGrpc(s);
     return ToGrpc(NoteDamage(RunStatus(response)));
+  }
+
+  grpc::Status Agents(grpc::ServerContext* context, const query::v1::AgentsRequest* request,
+                      query::v1::AgentsResponse* response) override {
+    if (OurStatus s = Authorize(*context); !s.ok()) return ToGrpc(s);
+    if (!options_.inventory) return {grpc::UNIMPLEMENTED, "this collector has no inventory"};
+    query::v1::StatusResponse status;
+    if (OurStatus s = NoteDamage(RunStatus(&status)); !s.ok()) return ToGrpc(s);
+    const uint64_t heartbeat_s = request->heartbeat_s() == 0 ? kHeartbeatSeconds : request->heartbeat_s();
+    *response = options_.inventory(status, heartbeat_s * 1'000'000'000);
+    return grpc::Status::OK;
   }
 
  private:

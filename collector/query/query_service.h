@@ -39,6 +39,8 @@ class QueryService : public query::v1::Query::Service {
     // Asked at each call, and while a Tail lasts: OK, or why this peer is not
     // answered although its certificate is a reader's. Null: all are. Any thread.
     std::function<nodetrail::Status(const grpc::AuthContext&)> admit;
+    // The inventory, out of a status that is filled in. Null: there is none. Any thread.
+    std::function<query::v1::AgentsResponse(const query::v1::StatusResponse&, uint64_t heartbeat_ns)> inventory;
   };
 
   static std::unique_ptr<QueryService> Create(Options options);

@@ -47,6 +47,8 @@ struct VerifyPolicy {
   std::string tenant;                   // if set, every batch must be of it
   std::vector<KeptNote> kept;           // the log must extend each
   bool check_bodies = true;
+  // Every agent must have been enrolled by the log before it opened an epoch.
+  bool require_enrolment = false;
   size_t max_findings = 1000;  // more are counted only
   // Two of them without a batch are a silence (coverage).
   uint64_t heartbeat_ns = kDefaultHeartbeatNs;
@@ -126,7 +128,8 @@ struct VerifyReport {
   // First batch that is wrong ("agent:epoch:seq"), for kTamper and kUnexplainedGap.
   std::optional<Finding> first_bad;
 
-  uint64_t leaves = 0;  // in the log
+  uint64_t leaves = 0;   // in the log
+  uint64_t entries = 0;  // of them, the log's own: who was enrolled and revoked
   bool checkpoint_present = false;
   bool checkpoint_trusted = false;  // valid under the policy, and the root agrees
   uint64_t checkpoint_size = 0;
@@ -144,11 +147,12 @@ struct VerifyReport {
   uint64_t bodies = 0;
   uint64_t events = 0;
 
-  std::vector<AgentCoverage> agents;  // by tenant, then agent id
-  std::vector<Finding> findings;      // in order of the log
-  uint64_t findings_dropped = 0;      // beyond max_findings
-  uint64_t heartbeat_ns = 0;          // that coverage was told by
-  uint64_t duration_ns = 0;           // what the verification took
+  std::vector<AgentCoverage> agents;        // by tenant, then agent id
+  std::vector<std::string> never_reported;  // agents that were enrolled, and no batch of them holds
+  std::vector<Finding> findings;            // in order of the log
+  uint64_t findings_dropped = 0;            // beyond max_findings
+  uint64_t heartbeat_ns = 0;                // that coverage was told by
+  uint64_t duration_ns = 0;                 // what the verification took
 };
 
 // Verifies `dir`, a trail or a bundle. An error Status is operational (unreadable directory, bad
