@@ -150,11 +150,11 @@ class Collector::Impl {
     if (Status s = ServeEnrolment(); !s.ok()) return {ExitCode::kConfig, s};
     auto admin = AdminSocket::Open(AdminSocketPath(config_),
                                    [this](const enrol::v1::AdminRequest& request) { return admin_->Handle(request); });
-    if (admin.ok()) admin_socket_ = std::move(*admin);
-    else if (config_.admin_socket().empty() && admin.status().code() == Code::kInvalidArgument) {
-      // A long trail_dir is no reason not to collect.
-      log::Warn(
-          fmt::format("{}; token and revoke need admin_socket to be set to a shorter path", admin.status().message()));
+    if (admin.ok()) {
+      admin_socket_ = std::move(*admin);
+    } else if (config_.admin_socket().empty()) {
+      // Nobody asked for it by name: no reason not to collect.
+      log::Warn(fmt::format("{}; token and revoke need it: set admin_socket", admin.status().message()));
     } else {
       return {ExitCode::kConfig, admin.status()};
     }

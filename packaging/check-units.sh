@@ -17,6 +17,7 @@ check() { # UNIT LIMIT
 # The agent's 3.2 is CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH
 # and root: it observes other users' processes.
 check nodetrail-agent.service 35
+check nodetrail-agent-renew.service 20
 check nodetrail-collector.service 15
 check nodetrail-witness.service 15
 exit "$failed"

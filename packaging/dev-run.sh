@@ -6,6 +6,7 @@
 
 run=$root/run
 bin=$root/build/dev/bin
+trust_domain=nodetrail.dev
 
 # ---- processes ------------------------------------------------------------
 
@@ -133,9 +134,11 @@ choose_port() { # FILE (holds the port of last time) FIRST
   die "no free port from $2 to $(($2 + 99)) on 127.0.0.1"
 }
 
+# The authorities, and what stands by itself; the agent gets its certificates
+# from the collector, as any node does.
 make_pki() {
   local pki=$run/pki
-  packaging/dev-pki agent "$pki" "$agent_id"
+  packaging/dev-pki init "$pki"
   packaging/dev-pki reader "$pki" dev
   packaging/dev-pki collector "$pki" localhost 127.0.0.1
   packaging/dev-pki log-key "$pki" nodetrail.dev/default
@@ -143,7 +146,7 @@ make_pki() {
 
 # Paths are relative to the configuration's folder: run/ can be looked through
 # and moved as a whole.
-write_collector_config() { # PORT
+write_collector_config() { # PORT ENROL_PORT
   cat >"$run/collector.yaml" <<YAML
 # Written by ./dev up.
 trail_dir: trail
@@ -153,6 +156,13 @@ identity_ca_file: pki/identity-ca/ca.pem
 log_key_file: pki/log/log.key
 log_origin: nodetrail.dev/default
 witness: {policy_file: policy.txt}
+enrol:
+  listen: 127.0.0.1:$2
+  trust_domain: $trust_domain
+  identity_ca_cert_file: pki/identity-ca/ca.pem
+  identity_ca_key_file: pki/identity-ca/ca.key
+  tls_ca_cert_file: pki/tls-ca/ca.pem
+  tls_ca_key_file: pki/tls-ca/ca.key
 YAML
   cat >"$run/cli.yaml" <<YAML
 # Written by ./dev up.
@@ -201,12 +211,29 @@ capture:
   # The collector's own acts are counted, not recorded: else each batch would
   # make the next one.
   companions: [{name: collector, exe: $bin/nodetrail-collector}]
-identity: {cert_file: pki/agents/$agent_id/identity.pem, key_file: pki/agents/$agent_id/identity.key}
+identity: {cert_file: node/identity.pem, key_file: node/identity.key}
 ship:
   endpoint: 127.0.0.1:$1
   log_policy_file: pki/log/policy
-  tls: {ca_file: pki/tls-ca/ca.pem, cert_file: pki/agents/$agent_id/tls.pem, key_file: pki/agents/$agent_id/tls.key}
+  tls: {ca_file: node/ca.pem, cert_file: node/tls.pem, key_file: node/tls.key}
 YAML
+}
+
+# A token, and with it keys and certificates in run/node. They are kept while the
+# TLS certificate, which is valid for a day, has an hour left.
+enrol_agent() { # ENROL_PORT
+  local node=$run/node
+  if [[ -s $node/identity.pem && -s $node/agent_id && $(<"$node/agent_id") == "$agent_id" ]] &&
+    openssl x509 -in "$node/tls.pem" -noout -checkend 3600 >/dev/null 2>&1; then
+    return
+  fi
+  rm -rf "$node" "$run/token"
+  (umask 077 && "$bin/nodetrail-collector" --config "$run/collector.yaml" token create --agent "$agent_id" --ttl 5m >"$run/token") ||
+    die "no token for the agent"
+  "$bin/nodetrail-agent" enrol --collector "127.0.0.1:$1" --token-file "$run/token" --ca "$run/pki/tls-ca/ca.pem" \
+    --out "$node" --agent-id "$agent_id" || die "the agent could not enrol"
+  rm -f "$run/token"
+  echo "$agent_id" >"$node/agent_id"
 }
 
 set_agent_id() {
@@ -238,7 +265,7 @@ agent_answers() { [[ -S $run/agent.sock ]] && tells spool_dir; }
 
 verb_up() {
   need_root up "$@"
-  local scope='' port wanted_scope
+  local scope='' port enrol_port wanted_scope
   while (($#)); do
     case $1 in
       --all-host) scope=host ;;
@@ -269,8 +296,10 @@ verb_up() {
     stop_daemon agent # its configuration names the port
     port=$(choose_port "$run/port" 7443)
     echo "$port" >"$run/port"
+    enrol_port=$(choose_port "$run/enrol.port" 7545) # above the ports that a witness may get
+    echo "$enrol_port" >"$run/enrol.port"
     make_pki
-    write_collector_config "$port"
+    write_collector_config "$port" "$enrol_port"
     start_witness
     start_daemon collector
     await collector 30 collector_answers || die "the collector did not start"
@@ -286,6 +315,7 @@ verb_up() {
     [[ -z ${pid:-} ]] || note "what is observed changes: starting the agent again"
     scope=$wanted_scope
     stop_daemon agent
+    enrol_agent "$(<"$run/enrol.port")"
     write_agent_config "$port" "$scope"
     start_daemon agent
     await agent 30 agent_answers || die "the agent did not start"
@@ -360,6 +390,7 @@ tell_next() {
     ./dev nodetrail tree PID                             a process, its ancestors, what each did
     ./dev nodetrail show EVENT_ID                        everything known of one event, and its proof
     ./dev nodetrail verify                               is the trail intact? (signatures, chain, root, bodies)
+    ./dev nodetrail agents                               who is enrolled, and who reports
     ./dev nodetrail status | ./dev nodetrail doctor
     ./dev down                                           stop
 TRY

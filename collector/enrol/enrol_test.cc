@@ -253,6 +253,24 @@ TEST_F(EnrolTest, AnAnswerThatWasLostIsAskedForAgain) {
   EXPECT_EQ(Entries(), std::pair(1, 0));
 }
 
+// Killed after the token was spent, before the entry: the same key gets in, once.
+TEST_F(EnrolTest, ATokenThatWasSpentWithoutAnEntryIsNotLost) {
+  const std::string token = Token();
+  const enrol::v1::EnrolRequest request = RequestOf(token, "web-9");
+  collector_.reset();
+  {
+    const auto key = CertRequest::Parse(request.identity_csr(), kUri).value();
+    const auto store = TokenStore::Open(config_.trail_dir() + "/enrol", &clock_).value();
+    ASSERT_TRUE(store->Spend(token, "web-9", key.spki_sha256()).ok());
+  }
+  StartCollector();
+  EXPECT_EQ(Entries(), std::pair(0, 0));
+  EXPECT_EQ(Ask(RequestOf(token, "web-9")).error_code(), grpc::StatusCode::PERMISSION_DENIED);  // another key
+  EXPECT_TRUE(Ask(request).ok());
+  EXPECT_TRUE(Ask(request).ok());
+  EXPECT_EQ(Entries(), std::pair(1, 0));
+}
+
 TEST_F(EnrolTest, RefusesWhatIsWrongWithoutSpendingTheToken) {
   const std::string token = Token();
   enrol::v1::EnrolRequest request = RequestOf(token, "db-1");

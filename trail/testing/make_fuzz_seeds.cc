@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writes the seeds of the header, eviction, note, policy, checkpoint, receipt and spool fuzzers
+// Writes the seeds of the header, log entry, eviction, note, policy, checkpoint, receipt and spool fuzzers
 // under the folder given: tests/fuzz/corpus. The same bytes every time.
 #include <cstdio>
 #include <string>
@@ -13,6 +13,7 @@
 #include "nodetrail/trail/body.h"
 #include "nodetrail/trail/eviction.h"
 #include "nodetrail/trail/leaf.h"
+#include "nodetrail/trail/log_entry.h"
 #include "nodetrail/trail/merkle.h"
 #include "nodetrail/trail/note.h"
 #include "nodetrail/trail/receipt.h"
@@ -121,6 +122,37 @@ Status Notes(const std::string& dir) {
   return Write(dir, "vkey", 3, NoteVerifier::Make(name, key.public_key())->ToString());
 }
 
+// Mode 2 holds entries, each after a byte with its length.
+Status Entries(const std::string& dir) {
+  v1::LogEntry enrol;
+  enrol.set_format_version(1);
+  enrol.set_tenant("acme");
+  enrol.set_wall_ns(1'700'000'000'000'000'000);
+  v1::LogEntry revoke = enrol;
+  enrol.mutable_enrol()->set_agent_id("web-1");
+  enrol.mutable_enrol()->set_identity_spki_sha256(std::string(32, 'k'));
+  enrol.mutable_enrol()->set_token_id("t1");
+  revoke.mutable_revoke()->set_agent_id("web-1");
+  revoke.mutable_revoke()->set_epoch(1);
+  revoke.mutable_revoke()->set_effective_seq(1);
+  revoke.mutable_revoke()->set_reason("stolen");
+  v1::LogEntry both = enrol;
+  both.mutable_enrol()->add_sig_algs(v1::SIG_ALG_ED25519);
+  both.mutable_enrol()->add_sig_algs(v1::SIG_ALG_ECDSA_P256_SHA256);
+  NT_RETURN_IF_ERROR(Write(dir, "leaf-enrol", 0, *MakeLogEntry(enrol, Key('l'))));
+  NT_RETURN_IF_ERROR(Write(dir, "leaf-revoke", 0, *MakeLogEntry(revoke, Key('l'))));
+  NT_RETURN_IF_ERROR(Write(dir, "enrol", 1, enrol.SerializeAsString()));
+  NT_RETURN_IF_ERROR(Write(dir, "algorithms", 1, both.SerializeAsString()));
+  NT_RETURN_IF_ERROR(Write(dir, "revoke", 1, revoke.SerializeAsString()));
+  std::string history;
+  for (const v1::LogEntry& entry : {enrol, revoke, both, revoke}) {
+    const std::string bytes = entry.SerializeAsString();
+    history += static_cast<char>(bytes.size());
+    history += bytes;
+  }
+  return Write(dir, "history", 2, history);
+}
+
 // %L, %A … stand for keys of the harness (policy_fuzzer.cc).
 Status Policies(const std::string& dir) {
   const std::string witnesses =
@@ -212,9 +244,11 @@ Status Spool(const std::string& dir) {
 }
 
 Status Run(const std::string& root) {
-  for (const char* name : {"/checkpoint", "/eviction", "/header", "/note", "/policy", "/receipt", "/spool"})
+  for (const char* name :
+       {"/checkpoint", "/eviction", "/header", "/log_entry", "/note", "/policy", "/receipt", "/spool"})
     NT_RETURN_IF_ERROR(MakeDirectories(root + name, 0755));
   NT_RETURN_IF_ERROR(Headers(root + "/header"));
+  NT_RETURN_IF_ERROR(Entries(root + "/log_entry"));
   NT_RETURN_IF_ERROR(Notes(root + "/note"));
   NT_RETURN_IF_ERROR(Policies(root + "/policy"));
   NT_RETURN_IF_ERROR(Checkpoints(root + "/checkpoint"));
