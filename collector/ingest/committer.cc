@@ -78,8 +78,11 @@ Status Committer::Rebuild(const OnReplay& on_replay) {
     wrong =
         trail::IsLogEntry(leaf) ? roster_.Replay(leaf, where.index, options_.log_key) : ReplayBatch(leaf, where.index);
     if (!wrong.ok()) {
-      wrong = Status(wrong.code(), fmt::format("{}: leaf {} at offset {}: {}; run nodetrail verify", where.file,
-                                               where.index, where.offset, wrong.message()));
+      // Another tenant's trail is no damage: that says enough by itself.
+      if (wrong.code() == Code::kDataLoss) {
+        wrong = DataLoss(fmt::format("{}: leaf {} at offset {}: {}; run nodetrail verify", where.file, where.index,
+                                     where.offset, wrong.message()));
+      }
       return false;
     }
     ++count;
@@ -110,7 +113,7 @@ Status Committer::ReplayBatch(std::string_view leaf, uint64_t log_index) {
   AgentChain& chain = Chain(header.agent_id());
   const trail::ChainResult result = chain.Check(leaf, std::nullopt, {.allow_hole = true, .trusted = true});
   if (!result.accepted()) {
-    return DataLoss(fmt::format("({}) does not continue its chain: {}: {}", LeafName(header),
+    return DataLoss(fmt::format("{} does not continue its chain: {}: {}", LeafName(header),
                                 trail::ChainVerdictName(result.verdict), result.reason));
   }
   chain.Place(*parsed, log_index);
