@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <future>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -51,16 +52,16 @@ bool FailureLimiter::MayTry(const std::string& peer) {
   const auto it = buckets_.find(HostOf(peer));
   if (it == buckets_.end()) return true;
   Drain(&it->second);
-  return it->second.failures < kFailureBurst;
+  return it->second.failures + 1 <= kFailureBurst;
 }
 
 void FailureLimiter::Failed(const std::string& peer) {
   const std::lock_guard lock(mutex_);
   if (buckets_.size() >= kMaxPeers) {
-    std::erase_if(buckets_, [this](auto& entry) {
-      Drain(&entry.second);
-      return entry.second.failures == 0;
-    });
+    for (auto it = buckets_.begin(); it != buckets_.end();) {
+      Drain(&it->second);
+      it = it->second.failures == 0 ? buckets_.erase(it) : std::next(it);
+    }
     // So many that fail now are one that has many addresses.
     if (buckets_.size() >= kMaxPeers) buckets_.erase(buckets_.begin());
   }

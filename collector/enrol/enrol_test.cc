@@ -17,6 +17,7 @@
 #include "collector/admin/admin_commands.h"
 #include "collector/admin/admin_socket.h"
 #include "collector/enrol/certificates.h"
+#include "collector/enrol/token_store.h"
 #include "collector/test_fixture.h"
 #include "nodetrail/enrol/v1/enrol.grpc.pb.h"
 #include "nodetrail/trail/log_entry.h"
@@ -389,6 +390,17 @@ TEST_F(EnrolTest, RevokedAndEnrolledAnewTheTrailVerifies) {
   BatchMaker anew(pki(), "web-9", 9);
   EXPECT_TRUE(SendAs("anew", &anew, "web-9").has_ack());
   EXPECT_EQ(Entries(), std::pair(2, 1));
+  collector_->Stop(std::chrono::milliseconds(2000));
+  trail::VerifyPolicy policy;
+  policy.identity_ca_pem = ReadFile(pki().File("identity-ca/ca.pem"), 1 << 20).value();
+  const std::string vkey = ReadFile(config_.trail_dir() + "/log/log.vkey", 4096).value();
+  policy.log_key = trail::NoteVerifier::Parse(std::string_view(vkey).substr(0, vkey.size() - 1)).value();
+  policy.require_enrolment = true;
+  const auto report = trail::VerifyTrail(config_.trail_dir(), policy);
+  ASSERT_TRUE(report.ok()) << report.status().ToString();
+  // The new installation knows nothing of the old one's end: a gap, no tampering.
+  EXPECT_EQ(report->verdict, trail::TrailVerdict::kUnexplainedGap) << report->summary;
+  EXPECT_EQ(report->entries, 3U);
 }
 
 TEST_F(EnrolTest, TheAdminSocketIsForItsOwner) {
