@@ -110,12 +110,12 @@ int main(int argc, char** argv) {
   bool check_only = false;
   app.add_option("--config", config_path, "configuration, YAML")->capture_default_str();
   app.add_flag("--check-config", check_only, "say whether the configuration is good, and exit");
+  app.fallthrough();  // --config is understood after a command as well
   EnrolCommand enrol;
   AddEnrol(app, &enrol);
   bool force_renewal = false;
   CLI::App* renew = app.add_subcommand("renew", "renew the TLS certificate once half of its life is over");
   renew->add_flag("--force", force_renewal, "renew it now");
-  app.fallthrough();
   app.set_version_flag("--version", std::string("nodetrail-agent ") + nodetrail::kVersion);
   app.footer(
       "Signals: SIGTERM and SIGINT drain, seal and stop within 10 s.\n"

@@ -102,9 +102,9 @@ int main(int argc, char** argv) {
   bool print_vkey = false;
   app.add_flag("--log-vkey", print_vkey,
                "print the verifier key of the log, for witnesses, agents and auditors, and exit");
+  app.fallthrough();  // --config is understood after a command as well
   nodetrail::collector::AdminCommand command;
   nodetrail::collector::AddAdminCommands(app, &command);
-  app.fallthrough();
   app.set_version_flag("--version", std::string("nodetrail-collector ") + nodetrail::kVersion);
   app.footer(
       "Signals: SIGTERM and SIGINT commit what was received, sign a checkpoint and stop within 10 s; SIGHUP does\n"
