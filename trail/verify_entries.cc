@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-
 namespace nodetrail::trail {
 
 void EntriesCheck::Begin(const std::optional<LogPolicy>& logs, const std::optional<std::string>& tenant) {

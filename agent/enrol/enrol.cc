@@ -10,12 +10,14 @@
 #include <cerrno>
 #include <filesystem>
 #include <utility>
+#include <vector>
 
 #include "agent/enrol/key_request.h"
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/tls_files.h"
 #include "nodetrail/enrol/v1/enrol.grpc.pb.h"
 #include "nodetrail/trail/crypto.h"
+#include "nodetrail/trail/note.h"
 
 namespace nodetrail::agent {
 namespace {
@@ -106,6 +108,7 @@ std::string ConfigText(const EnrolOptions& options, const std::string& tenant) {
       "identity: {{cert_file: identity.pem, key_file: identity.key}}\n"
       "ship:\n"
       "  endpoint: {}\n"
+      "  log_policy_file: log.policy\n"
       "{}"
       "  tls: {{ca_file: ca.pem, cert_file: tls.pem, key_file: tls.key}}\n",
       options.agent_id, tenant, endpoint,
@@ -158,9 +161,14 @@ Result<Enrolled> Enrol(const EnrolOptions& options) {
   trail::SecureErase(token.data(), token.size());
   NT_RETURN_IF_ERROR(FromGrpc(asked, options.collector));
   NT_RETURN_IF_ERROR(CheckAnswer(answer, options.agent_id));
+  if (const auto key = trail::NoteVerifier::Parse(answer.log_public_key()); !key.ok()) {
+    return Annotate(key.status(), "the collector's answer: the log's key");
+  }
 
   NT_RETURN_IF_ERROR(WriteFileAtomically(dir + "/ca.pem", tls.pem_root_certs, 0644));
   NT_RETURN_IF_ERROR(WriteFileAtomically(dir + "/log.vkey", answer.log_public_key() + "\n", 0644));
+  NT_RETURN_IF_ERROR(
+      WriteFileAtomically(dir + "/log.policy", fmt::format("log {}\nquorum none\n", answer.log_public_key()), 0644));
   NT_RETURN_IF_ERROR(WriteFileAtomically(dir + "/agent.yaml", ConfigText(options, answer.tenant()), 0644));
   NT_RETURN_IF_ERROR(WriteFileAtomically(dir + "/tls.pem", answer.tls_cert_pem(), 0644));
   // Last: it says that all is there.
@@ -191,13 +199,19 @@ Result<bool> Renew(const config::v1::AgentConfig& config, const Clock& clock, bo
   NT_ASSIGN_OR_RETURN(*request.mutable_tls_csr(), MakeCertRequest(key.pem(), config.agent_id()));
   request.set_identity_cert(cert.Der());
   NT_ASSIGN_OR_RETURN(*request.mutable_signature(), identity.Sign(trail::Pae(kRenewPayloadType, request.tls_csr())));
-  const std::string& to = config.ship().endpoint();
-  const auto stub = enrol::v1::Renewal::NewStub(
-      MakeChannel(to, config.ship().server_name(), {tls.ca_pem, current.pem(), tls.cert_pem}));
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + timeout);
+  std::vector<std::string> endpoints(config.ship().endpoints().begin(), config.ship().endpoints().end());
+  if (!config.ship().endpoint().empty()) endpoints.insert(endpoints.begin(), config.ship().endpoint());
   enrol::v1::RenewResponse answer;
-  NT_RETURN_IF_ERROR(FromGrpc(stub->Renew(&context, request, &answer), to));
+  Status asked = InvalidArgument("ship.endpoint: missing");
+  for (const std::string& to : endpoints) {
+    const auto stub = enrol::v1::Renewal::NewStub(
+        MakeChannel(to, config.ship().server_name(), {tls.ca_pem, current.pem(), tls.cert_pem}));
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + timeout);
+    asked = FromGrpc(stub->Renew(&context, request, &answer), to);
+    if (asked.code() != Code::kUnavailable) break;
+  }
+  NT_RETURN_IF_ERROR(asked);
   // Between the two files a connection finds no pair, says so, and tries again.
   NT_RETURN_IF_ERROR(WriteFileAtomically(files.key_file(), key.pem(), 0600));
   NT_RETURN_IF_ERROR(WriteFileAtomically(files.cert_file(), answer.tls_cert_pem(), 0644));

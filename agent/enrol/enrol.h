@@ -33,7 +33,8 @@ struct Enrolled {
 
 // Makes identity.key and tls.key (0600; those that an attempt before left are
 // used again, so that a lost answer is no lost token), asks the collector, and
-// writes identity.pem, tls.pem, ca.pem, log.vkey and agent.yaml.
+// writes identity.pem, tls.pem, ca.pem, log.vkey, log.policy (that log, no
+// witness) and agent.yaml.
 // AlreadyExists: there are certificates in `out_dir` already.
 Result<Enrolled> Enrol(const EnrolOptions& options);
 
