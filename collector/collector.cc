@@ -322,7 +322,7 @@ class Collector::Impl {
       options.clock = clock_;
       enroller_ = std::make_unique<Enroller>(std::move(options), std::move(identity), std::move(tls), tokens_.get(),
                                              committer_.get());
-      renewal_ = std::make_unique<RenewalService>(config_.tenant(), enroller_.get());
+      renewal_ = std::make_unique<RenewalService>(config_.tenant(), enroller_.get(), gate_.get());
       enrolment_ = std::make_unique<EnrolmentService>(enroller_.get());
     }
     admin_ = std::make_unique<AdminHandler>(tokens_.get(), committer_.get());

@@ -200,6 +200,7 @@ grpc::Status RenewalService::Renew(grpc::ServerContext* context, const enrol::v1
   if (id->role != 'a' || id->tenant != tenant_) {
     return {grpc::StatusCode::PERMISSION_DENIED, "renew: the certificate is not of an agent served here"};
   }
+  if (const Status admitted = gate_->Admit(*context->auth_context()); !admitted.ok()) return ToGrpc(admitted);
   auto answer = enroller_->Renew(*request, id->name);
   if (!answer.ok()) {
     log::Warn(fmt::format("enrol: {}: {}", id->name, answer.status().message()));

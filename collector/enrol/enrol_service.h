@@ -20,6 +20,7 @@
 #include "collector/enrol/certificates.h"
 #include "collector/enrol/token_store.h"
 #include "collector/ingest/committer.h"
+#include "collector/ingest/peer_gate.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/config/v1/config.pb.h"
 #include "nodetrail/enrol/v1/enrol.grpc.pb.h"
@@ -98,13 +99,15 @@ class EnrolmentService final : public enrol::v1::Enrolment::Service {
 
 class RenewalService final : public enrol::v1::Renewal::Service {
  public:
-  RenewalService(std::string tenant, Enroller* enroller) : tenant_(std::move(tenant)), enroller_(enroller) {}
+  RenewalService(std::string tenant, Enroller* enroller, const PeerGate* gate)
+      : tenant_(std::move(tenant)), enroller_(enroller), gate_(gate) {}
   grpc::Status Renew(grpc::ServerContext* context, const enrol::v1::RenewRequest* request,
                      enrol::v1::RenewResponse* response) override;
 
  private:
   const std::string tenant_;
   Enroller* const enroller_;
+  const PeerGate* const gate_;
 };
 
 }  // namespace nodetrail::collector
