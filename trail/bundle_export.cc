@@ -259,7 +259,12 @@ class Exporter {
           VerifyInclusion(leaf_hash, where.index, file.checkpoint.size, file.receipt.path, file.checkpoint.root);
       if (!holds.ok()) return Annotate(holds, fmt::format("export: {}: not of leaf {}", file.name, where.index));
     }
-    if (IsLogEntry(leaf)) return OkStatus();
+    if (IsLogEntry(leaf)) {
+      const auto entry = ParseLogEntry(leaf);
+      if (!entry.ok()) return Damaged(fmt::format("leaf {}: {}", where.index, entry.status().message()));
+      if (report_.manifest.tenant.empty()) report_.manifest.tenant = entry->entry.tenant();
+      return OkStatus();
+    }
     auto parsed = ParseLeaf(leaf);
     if (!parsed.ok()) return Damaged(fmt::format("leaf {}: {}", where.index, parsed.status().message()));
     return TakeBatch(leaf, parsed->header);
