@@ -43,7 +43,8 @@ class InventoryTest : public ::testing::Test {
   }
   std::map<std::string, query::v1::AgentRecord> Build() {
     std::map<std::string, query::v1::AgentRecord> out;
-    for (const auto& agent : BuildInventory({&status_, &enrolments_, &stopped_, kNow, 30 * kSecond}).agents()) {
+    const query::v1::AgentsResponse built = BuildInventory({&status_, &enrolments_, &stopped_, kNow, 30 * kSecond});
+    for (const auto& agent : built.agents()) {
       out[agent.agent_id()] = agent;
     }
     return out;
