@@ -146,7 +146,6 @@ class Collector::Impl {
     if (Status s = OpenKeys(); !s.ok()) return {ExitCode::kKeys, s};
     if (Failure f = OpenTrail(); !f.status.ok()) return f;
     if (Status s = OpenEnrolment(); !s.ok()) return {ExitCode::kKeys, s};
-    if (Status s = Serve(); !s.ok()) return {ExitCode::kConfig, s};
     if (Status s = ServeEnrolment(); !s.ok()) return {ExitCode::kConfig, s};
     auto admin = AdminSocket::Open(AdminSocketPath(config_),
                                    [this](const enrol::v1::AdminRequest& request) { return admin_->Handle(request); });
@@ -158,6 +157,8 @@ class Collector::Impl {
     } else {
       return {ExitCode::kConfig, admin.status()};
     }
+    // Last: who gets an answer here may count on the rest.
+    if (Status s = Serve(); !s.ok()) return {ExitCode::kConfig, s};
     if (!config_.pid_file().empty()) {
       const Status s = WriteFileAtomically(config_.pid_file(), fmt::format("{}\n", getpid()), 0644);
       if (!s.ok()) return {ExitCode::kConfig, Annotate(s, "pid_file")};

@@ -248,7 +248,9 @@ void Node::StartCollector() {
   collector = Process({Binary("nodetrail-collector"), "--config", collector_config()}, log("collector"));
   ASSERT_TRUE(Eventually(
       [&] {
-        return !collector.running() || Cli({"status", "--json"}).out.find("trail_dir") != std::string::npos;
+        // Null until the collector itself has answered.
+        const Json status = Status();
+        return !collector.running() || (status.is_object() && status.value("trail_dir", Json()).is_string());
       },
       seconds(60)));
   ASSERT_TRUE(collector.running()) << ReadAll(log("collector"));
