@@ -20,7 +20,7 @@ class Enrolment : public testing::Test {
     std::ofstream(node_.collector_config(), std::ios::app) << fmt::format(
         R"(enrol:
   listen: 127.0.0.1:{1}
-  trust_domain: nodetrail.test
+  trust_domain: nodetrail.dev
   identity_ca_cert_file: {0}/identity-ca/ca.pem
   identity_ca_key_file: {0}/identity-ca/ca.key
   tls_ca_cert_file: {0}/tls-ca/ca.pem
