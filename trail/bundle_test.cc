@@ -456,7 +456,7 @@ TEST_F(BundleTest, ErrorsTeachAndLeaveNothing) {
   EXPECT_THAT(error(), HasSubstr("the root over the leaves"));
 }
 
-TEST_F(BundleTest, ReceiptsNameTheirBatch) {
+TEST_F(BundleTest, ReceiptsAreOfTheirLeaf) {
   Fill();
   const std::string path = maker_.path("mine.tlog-proof");
   Spill(path, maker_.Receipt(3, "a"));
@@ -470,13 +470,16 @@ TEST_F(BundleTest, ReceiptsNameTheirBatch) {
   Spill(in_bundle, FormatReceipt(4, ParseReceipt(good)->path, ParseReceipt(good)->checkpoint));
   VerifyReport report = Verify();
   EXPECT_EQ(report.verdict, TrailVerdict::kTamper);
-  EXPECT_EQ(report.first_bad->batch, "web-1:1:2");
+  EXPECT_EQ(report.first_bad->reason, "receipt");
+  EXPECT_EQ(report.first_bad->batch, "");
+  EXPECT_THAT(report.first_bad->text, HasSubstr("leaf 4, batch web-1:1:2: the receipt is not of this leaf"));
   EXPECT_EQ(report.first_bad->file, "receipts/mine.tlog-proof");
   Spill(in_bundle, maker_.Receipt(3));
   maker_.Checkpoint("b");
   report = Verify();
   EXPECT_EQ(report.verdict, TrailVerdict::kTamper);
-  EXPECT_EQ(report.first_bad->batch, "web-2:1:1");
+  EXPECT_EQ(report.first_bad->reason, "receipt");
+  EXPECT_THAT(report.first_bad->text, HasSubstr("batch web-2:1:1"));
   EXPECT_THAT(report.first_bad->text, HasSubstr("missing a, b"));
   fs::rename(in_bundle, bundle_ + "/receipts/hidden");
   EXPECT_EQ(Verify().verdict, TrailVerdict::kTamper);
@@ -516,15 +519,16 @@ TEST_F(BundleTest, WhatAnAuditorKept) {
   policy_.kept[1].bytes = FormatReceipt(0, receipt.path, receipt.checkpoint);
   VerifyReport report = Verify(maker_.dir());
   EXPECT_EQ(report.verdict, TrailVerdict::kTamper);
-  EXPECT_EQ(report.first_bad->batch, "web-1:1:0");
+  EXPECT_EQ(report.first_bad->reason, "receipt");
+  EXPECT_THAT(report.first_bad->text, HasSubstr("batch web-1:1:0"));
   EXPECT_THAT(report.first_bad->text, HasSubstr("mine.tlog-proof"));
   policy_.kept[1] = good;
   // The log forgot what it signed: as if the last checkpoint had been another's.
   Spill(maker_.dir() + "/log/checkpoint", policy_.kept[0].bytes);
   report = Verify(maker_.dir());
   EXPECT_EQ(report.verdict, TrailVerdict::kTamper);
-  EXPECT_THAT(VerifyReportText(report), HasSubstr("size 1, yours 2 (mine.tlog-proof)"));
-  EXPECT_THAT(VerifyReportText(report), HasSubstr("size 1, yours 3 (last)"));
+  EXPECT_THAT(VerifyReportText(report), HasSubstr("size 1, than the checkpoint of size 2 you hold (mine.tlog-proof)"));
+  EXPECT_THAT(VerifyReportText(report), HasSubstr("size 1, than the checkpoint of size 3 you hold (last)"));
   // What the log key did not sign is an error.
   policy_.kept.push_back({"stranger", *SignCheckpoint({TrailMaker::kOrigin, 1, Hash{}, {}}, Ed25519Key::Generate())});
   EXPECT_THAT(std::string(VerifyTrail(maker_.dir(), policy_).status().message()), HasSubstr("verify: stranger"));

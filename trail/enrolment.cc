@@ -73,7 +73,8 @@ void Enrolments::Accept(const v1::BatchHeader& header) {
   if (it == agents_.end()) return;
   Enrolment& agent = it->second;
   agent.reported = true;
-  if (!agent.Covers(header.epoch(), header.seq())) return;
+  // Wherever the old key's batches were to end: with the new one it is another matter.
+  if (header.seq() != 0 || !agent.Readmitted()) return;
   agent.revoked = false;
   agent.revoked_key.reset();
   agent.reason.clear();

@@ -37,8 +37,13 @@ std::optional<uint64_t> SegmentNumber(std::string_view name) {
 
 // Only a regular file: a FIFO must not block, a link must not lead away.
 Result<UniqueFd> OpenRegular(const std::string& path) {
-  NT_ASSIGN_OR_RETURN(UniqueFd fd, OpenFd(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  auto opened = OpenFd(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   struct stat st {};
+  if (!opened.ok()) {
+    const bool link = ::lstat(path.c_str(), &st) == 0 && S_ISLNK(st.st_mode);
+    return link ? DataLoss(fmt::format("{}: not a regular file", path)) : std::move(opened).status();
+  }
+  UniqueFd fd = *std::move(opened);
   if (::fstat(fd.get(), &st) != 0) return ErrnoStatus(errno, fmt::format("stat {}", path));
   if (!S_ISREG(st.st_mode)) return DataLoss(fmt::format("{}: not a regular file", path));
   return fd;

@@ -62,7 +62,7 @@ class TrailVerification {
       return failed.ok();
     }));
     NT_RETURN_IF_ERROR(failed);
-    for (const std::string& damage : reader_->damage()) findings_.Add(FindingKind::kTamper, damage);
+    for (const std::string& damage : reader_->damage()) findings_.Add(FindingKind::kTamper, reason::kSegment, damage);
     checkpoint_.Finish(&report_);
     NT_RETURN_IF_ERROR(seen_.Finish());
     FinishTiles();
@@ -107,10 +107,16 @@ class TrailVerification {
       findings_.AddBadLeaf(where, "the record's checksum is wrong", BatchName(h));
       return OkStatus();
     }
-    const bool stranger = (!policy_.tenant.empty() && h.tenant() != policy_.tenant) ||
-                          (report_.bundle && h.tenant() != report_.bundle->tenant);
+    const bool alien = report_.bundle && h.tenant() != report_.bundle->tenant;
+    const bool stranger = alien || (!policy_.tenant.empty() && h.tenant() != policy_.tenant);
     if (NT_GUARD(verify_tenant, stranger)) {
-      findings_.Add(FindingKind::kTamper, fmt::format("a batch of tenant {}", h.tenant()), BatchName(h), &where);
+      // Only what is rightly signed is of whom it says.
+      const std::string text = fmt::format("a batch of tenant {}", h.tenant());
+      if (VerifyLeafSignature(*parsed)) {
+        findings_.Add(FindingKind::kTamper, alien ? reason::kBundle : reason::kTenant, text, BatchName(h), &where);
+      } else {
+        findings_.AddBadLeaf(where, text, BatchName(h));
+      }
       return OkStatus();
     }
     AgentState* agent = chains_->Take(where, leaf, *parsed);
@@ -122,9 +128,8 @@ class TrailVerification {
 
   void TakeUnreadable(const LeafLocation& where) {
     if (!checkpoint_.covers(where.index) && reader_->torn_bytes() > 0) {
-      findings_.Add(FindingKind::kNote,
-                    fmt::format("an unfinished write of {} bytes at the end of the log", reader_->torn_bytes()), {},
-                    &where);
+      findings_.Note(fmt::format("an unfinished write of {} bytes at the end of the log", reader_->torn_bytes()), {},
+                     &where);
     } else {
       findings_.AddBadLeaf(where, fmt::format("leaf {} at offset {} can't be read", where.index, where.offset), {});
     }
@@ -135,18 +140,16 @@ class TrailVerification {
   void FinishTiles() {
     if (!tiles_) return;
     if (checkpoint_.root_broken()) {
-      findings_.Add(FindingKind::kNote,
-                    "the tiles were not judged: the leaves themselves do not have the checkpoint's root");
+      findings_.Note("the tiles were not judged: the leaves themselves do not have the checkpoint's root");
       return;
     }
     report_.tiles = tiles_->checked();
     report_.tiles_missing = tiles_->missing();
     for (const TileCheck::Wrong& wrong : tiles_->wrong()) {
-      findings_.Add(FindingKind::kTamper, wrong.text, {}, nullptr, wrong.file);
+      findings_.Add(FindingKind::kTamper, reason::kTile, wrong.text, {}, nullptr, wrong.file);
     }
     if (report_.tiles_missing > 0) {
-      findings_.Add(
-          FindingKind::kNote,
+      findings_.Note(
           fmt::format("{} tiles are missing, this is the first: the log can't be served from files; no tampering, the "
                       "collector makes them anew from the leaves when it starts",
                       report_.tiles_missing),

@@ -13,7 +13,7 @@ Status BodiesCheck::Take(AgentState* agent, const v1::BatchHeader& header, const
   if (header.body_codec() == v1::BODY_CODEC_NONE) return OkStatus();
   const Hash hash = *HashFromBytes(header.body_sha256());
   const auto bad = [&](std::string_view why) {
-    findings_->Add(FindingKind::kTamper, std::string(why), BatchName(header), &where, BodyPath(hash));
+    findings_->Add(FindingKind::kTamper, reason::kBody, std::string(why), BatchName(header), &where, BodyPath(hash));
     return OkStatus();
   };
   const bool in_scope = scope_ == nullptr || scope_->Has(header);

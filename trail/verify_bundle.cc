@@ -26,8 +26,8 @@ bool IsEvidence(Code code) {
 
 }  // namespace
 
-void BundleCheck::Wrong(std::string text, std::string file) {
-  findings_->Add(FindingKind::kTamper, std::move(text), {}, nullptr, std::move(file));
+void BundleCheck::Wrong(std::string_view reason, std::string text, std::string file) {
+  findings_->Add(FindingKind::kTamper, reason, std::move(text), {}, nullptr, std::move(file));
 }
 
 Status BundleCheck::Read() {
@@ -35,20 +35,20 @@ Status BundleCheck::Read() {
   const auto text = reader_->BundleFile(kManifestFile, kMaxManifestBytes);
   if (!text.ok()) {
     if (!IsEvidence(text.status().code())) return text.status();
-    Wrong(std::string(text.status().message()), kManifestFile);
+    Wrong(reason::kBundle, std::string(text.status().message()), kManifestFile);
     return OkStatus();
   }
   const auto sum = reader_->BundleFile(kSumFile, kMaxManifestBytes);
   if (!sum.ok()) {
     if (!IsEvidence(sum.status().code())) return sum.status();
-    Wrong(std::string(sum.status().message()), kSumFile);
+    Wrong(reason::kBundle, std::string(sum.status().message()), kSumFile);
   } else if (*sum != ManifestSum(*text)) {
-    Wrong("the manifest is not the one that was written: its hash is another", kManifestFile);
+    Wrong(reason::kBundle, "the manifest is not the one that was written: its hash is another", kManifestFile);
     return OkStatus();
   }
   auto manifest = ParseManifest(*text);
   if (!manifest.ok()) {
-    Wrong(std::string(manifest.status().message()), kManifestFile);
+    Wrong(reason::kBundle, std::string(manifest.status().message()), kManifestFile);
     return OkStatus();
   }
   manifest_ = *std::move(manifest);
@@ -63,31 +63,32 @@ Status BundleCheck::ReadReceipts(const std::function<void(const std::string&, st
   for (std::filesystem::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
     names.insert(it->path().filename().string());
     if (names.size() > kMaxBundleReceipts) {
-      Wrong("more than 10,000 receipts", kReceiptsDir);
+      Wrong(reason::kReceipt, "more than 10,000 receipts", kReceiptsDir);
       return OkStatus();
     }
   }
   if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory) {
     return ErrnoStatus(error.value(), fmt::format("list {}", dir.string()));
   }
-  if (error == std::errc::not_a_directory) Wrong("not a directory", kReceiptsDir);
+  if (error == std::errc::not_a_directory) Wrong(reason::kReceipt, "not a directory", kReceiptsDir);
   for (const std::string& name : names) {
     const std::string file = fmt::format("{}/{}", kReceiptsDir, name);
     if (!ValidReceiptFile(name)) {
-      Wrong("not the name of a receipt's file", fmt::format("{}/…", kReceiptsDir));
+      Wrong(reason::kReceipt, "not the name of a receipt's file", fmt::format("{}/…", kReceiptsDir));
       continue;
     }
     const auto text = reader_->BundleFile(file, kMaxReceiptBytes);
     if (text.ok()) {
       take(file, *text);
     } else if (IsEvidence(text.status().code())) {
-      Wrong(std::string(text.status().message()), file);
+      Wrong(reason::kReceipt, std::string(text.status().message()), file);
     } else {
       return text.status();
     }
   }
   if (manifest_ && names.size() != manifest_->receipts) {
-    Wrong(fmt::format("the manifest says {} receipts, there are {}", manifest_->receipts, names.size()), kManifestFile);
+    Wrong(reason::kBundle,
+          fmt::format("the manifest says {} receipts, there are {}", manifest_->receipts, names.size()), kManifestFile);
   }
   return OkStatus();
 }
@@ -102,30 +103,33 @@ BundleScope BundleCheck::scope() const {
 void BundleCheck::Finish(const std::optional<Checkpoint>& checkpoint, uint64_t leaves, std::optional<uint64_t> bodies,
                          const VerifyReport& report) {
   if (!reader_->is_bundle()) return;
-  if (!report.checkpoint_present) Wrong("the bundle has no checkpoint", "log/checkpoint");
+  if (!report.checkpoint_present) Wrong(reason::kCheckpoint, "the bundle has no checkpoint", "log/checkpoint");
   if (checkpoint && leaves > checkpoint->size) {
-    Wrong(fmt::format("the bundle holds {} leaves, its checkpoint covers {}", leaves, checkpoint->size),
+    Wrong(reason::kBundle,
+          fmt::format("the bundle holds {} leaves, its checkpoint covers {}", leaves, checkpoint->size),
           "log/checkpoint");
   }
   if (!manifest_) return;
   if (checkpoint && checkpoint->origin != manifest_->origin) {
-    Wrong(fmt::format("the manifest is of log {}, the checkpoint of {}", manifest_->origin, checkpoint->origin),
+    Wrong(reason::kBundle,
+          fmt::format("the manifest is of log {}, the checkpoint of {}", manifest_->origin, checkpoint->origin),
           kManifestFile);
   }
   if (checkpoint && checkpoint->size != manifest_->checkpoint_size) {
-    Wrong(fmt::format("the manifest says {} leaves, the checkpoint {}", manifest_->checkpoint_size, checkpoint->size),
+    Wrong(reason::kBundle,
+          fmt::format("the manifest says {} leaves, the checkpoint {}", manifest_->checkpoint_size, checkpoint->size),
           kManifestFile);
   }
   if (bodies && *bodies != manifest_->bodies) {
-    Wrong(fmt::format("the manifest says {} bodies, the log has {} in the scope", manifest_->bodies, *bodies),
+    Wrong(reason::kBundle,
+          fmt::format("the manifest says {} bodies, the log has {} in the scope", manifest_->bodies, *bodies),
           kManifestFile);
   }
   if (!manifest_->scope.agents) return;
   for (const std::string& id : *manifest_->scope.agents) {
     const bool known = std::any_of(report.agents.begin(), report.agents.end(),
                                    [&id](const AgentCoverage& agent) { return agent.agent_id == id; });
-    if (!known)
-      findings_->Add(FindingKind::kNote, fmt::format("the scope names agent {}, the log has no batch of it", id));
+    if (!known) findings_->Note(fmt::format("the scope names agent {}, the log has no batch of it", id));
   }
 }
 

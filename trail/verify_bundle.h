@@ -39,7 +39,7 @@ class BundleCheck {
               const VerifyReport& report);
 
  private:
-  void Wrong(std::string text, std::string file);
+  void Wrong(std::string_view reason, std::string text, std::string file);
 
   const TrailReader* reader_;
   Findings* findings_;

@@ -14,6 +14,25 @@ namespace {
 // Duplicates and equivocations are told apart this far back in an epoch.
 constexpr size_t kRememberHashes = 1 << 16;
 
+// Of a leaf that is rightly signed.
+std::string_view ReasonOf(ChainVerdict verdict, const v1::BatchHeader& header) {
+  switch (verdict) {
+    case ChainVerdict::kBadAlgorithm: return reason::kAlgorithm;
+    case ChainVerdict::kDuplicate: return reason::kDuplicate;
+    case ChainVerdict::kEquivocation: return reason::kEquivocation;
+    case ChainVerdict::kOld: return reason::kPast;
+    case ChainVerdict::kBrokenChain: return header.seq() == 0 ? reason::kOpening : reason::kLink;
+    case ChainVerdict::kClosed:
+    case ChainVerdict::kWrongKey: return reason::kLink;
+    case ChainVerdict::kBadEpochOpen: return reason::kOpening;
+    case ChainVerdict::kBadCounters: return reason::kCounters;
+    case ChainVerdict::kWrongIdentity: return reason::kTenant;
+    case ChainVerdict::kNotEnrolled: return reason::kEnrolment;
+    case ChainVerdict::kRevoked: return reason::kRevoked;
+    default: return reason::kDamagedLeaf;
+  }
+}
+
 }  // namespace
 
 AgentState* ChainsCheck::Take(const LeafLocation& where, std::string_view leaf, const ParsedLeaf& parsed) {
@@ -35,7 +54,7 @@ AgentState* ChainsCheck::Take(const LeafLocation& where, std::string_view leaf, 
   if (!result.accepted()) {
     // Rightly signed, it is the batch that it says it is.
     if (VerifyLeafSignature(parsed)) {
-      findings_->Add(FindingKind::kTamper, result.reason, BatchName(h), &where);
+      findings_->Add(FindingKind::kTamper, ReasonOf(result.verdict, h), result.reason, BatchName(h), &where);
     } else {
       findings_->AddBadLeaf(where, result.reason, BatchName(h));
     }
@@ -64,13 +83,13 @@ void ChainsCheck::TakeNotes(AgentState* agent, const v1::BatchHeader& h, const C
   if (notes.epoch_opened && before.known) {
     const bool in_scope = InScope(*agent, h);
     if (notes.history_unknown) {
-      AddGap(in_scope, {FindingKind::kGap,
+      AddGap(in_scope, {FindingKind::kGap, std::string(reason::kRestart),
                         fmt::format("epoch {} begins without knowledge of epoch {}: the spool was lost, with what was "
                                     "not yet sent",
                                     h.epoch(), before.epoch),
                         name, where.index, where.file});
     } else if (notes.spool_rolled_back) {
-      AddGap(in_scope, {FindingKind::kGap,
+      AddGap(in_scope, {FindingKind::kGap, std::string(reason::kRestart),
                         fmt::format("epoch {} begins from an older state of the spool than the log has", h.epoch()),
                         name, where.index, where.file});
     }
@@ -78,16 +97,19 @@ void ChainsCheck::TakeNotes(AgentState* agent, const v1::BatchHeader& h, const C
       agent->restart_in_scope = in_scope;
       agent->unexplained_restart =
           Finding{FindingKind::kGap,
+                  std::string(reason::kRestart),
                   fmt::format("epoch {} follows {} without clean shutdown{}, and no agent.gap tells what was missed",
                               h.epoch(), BatchName(h.agent_id(), before.epoch, before.seq),
                               notes.same_boot_restart ? " in the same boot" : ""),
-                  name, where.index, where.file};
+                  name,
+                  where.index,
+                  where.file};
     }
   }
-  if (notes.wall_clock_back) findings_->Add(FindingKind::kNote, "the wall clock went back", name, &where);
-  if (notes.boot_clock_back) findings_->Add(FindingKind::kNote, "the boot clock went back", name, &where);
+  if (notes.wall_clock_back) findings_->Note("the wall clock went back", name, &where);
+  if (notes.boot_clock_back) findings_->Note("the boot clock went back", name, &where);
   if (notes.unknown_fields) {
-    findings_->Add(FindingKind::kNote, "signed fields that this version does not know", name, &where);
+    findings_->Note("signed fields that this version does not know", name, &where);
   }
 }
 
@@ -157,6 +179,7 @@ void ChainsCheck::ReportCounters(AgentState* agent, const std::string& batch) {
   const bool in_scope = scope_.Has(agent->coverage.agent_id, {std::min(agent->epoch_opened_ns, agent->sealed_ns),
                                                               std::max(agent->epoch_opened_ns, agent->sealed_ns)});
   AddGap(in_scope, {FindingKind::kDeclaredLoss,
+                    std::string(reason::kLoss),
                     fmt::format("the epoch's counters tell of {} lost events", events),
                     batch,
                     std::nullopt,
@@ -174,11 +197,11 @@ void ChainsCheck::Declare(AgentState* agent, const v1::BatchHeader& h, const eve
     agent->timeline.Explain(std::exchange(agent->restart_stretch, CoverageTimeline::kNone));
     // After an orderly stop nobody is surprised that nothing was seen.
     if (a.clean()) {
-      findings_->Add(FindingKind::kNote, "the agent was stopped in order, and started again", name, &where);
+      findings_->Note("the agent was stopped in order, and started again", name, &where);
       return;
     }
     loss.stage = "restart";
-    findings_->Add(FindingKind::kDeclaredLoss,
+    findings_->Add(FindingKind::kDeclaredLoss, reason::kLoss,
                    fmt::format("the agent declares that it did not observe the node after {}",
                                BatchName(h.agent_id(), a.last_epoch(), a.last_batch_seq())),
                    name, &where);
@@ -189,7 +212,7 @@ void ChainsCheck::Declare(AgentState* agent, const v1::BatchHeader& h, const eve
     if (a.stage() == "spool" && !a.body_only()) {
       agent->spool_losses.push_back({h.epoch(), {a.last_epoch(), a.seq_from(), a.seq_to()}});
     }
-    findings_->Add(FindingKind::kDeclaredLoss,
+    findings_->Add(FindingKind::kDeclaredLoss, reason::kLoss,
                    fmt::format("the agent declares {} lost events (stage {}{})", a.count(), a.stage(),
                                a.body_only() ? ", bodies only" : ""),
                    name, &where);
@@ -216,18 +239,19 @@ void ChainsCheck::FinishAgent(AgentState* agent, bool root_broken) {
              loss.batches.from_seq <= hole.from_seq && loss.batches.to_seq >= hole.to_seq;
     });
     if (root_broken) {
-      findings_->Add(FindingKind::kTamper,
+      findings_->Add(FindingKind::kTamper, reason::kHole,
                      fmt::format("{} missing, and the root does not agree: removed from the log", range), name,
                      &open.found_at);
     } else if (declared) {
       agent->timeline.Explain(open.stretch);
-      AddGap(open.in_scope, {FindingKind::kDeclaredLoss,
+      AddGap(open.in_scope, {FindingKind::kDeclaredLoss, std::string(reason::kHole),
                              fmt::format("{} never arrived; the agent declares that its spool lost them", range), name,
                              open.found_at.index, open.found_at.file});
     } else {
       if (NT_GUARD(verify_hole, true))
-        AddGap(open.in_scope, {FindingKind::kGap, fmt::format("{} never arrived, and nobody says why", range), name,
-                               open.found_at.index, open.found_at.file});
+        AddGap(open.in_scope, {FindingKind::kGap, std::string(reason::kHole),
+                               fmt::format("{} never arrived, and nobody says why", range), name, open.found_at.index,
+                               open.found_at.file});
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "nodetrail/base/guard.h"
@@ -14,6 +15,14 @@ namespace {
 constexpr std::string_view kCheckpointFile = "log/checkpoint";
 constexpr std::string_view kReceiptHead = "c2sp.org/tlog-proof@v1\n";
 
+// How many hashes lead from entry `index` to the root over `size`: up to where
+// its path and the last entry's meet each level has a sibling; above that only
+// where it stands on the right.
+size_t PathLength(uint64_t index, uint64_t size) {
+  const auto below = static_cast<unsigned>(std::bit_width(index ^ (size - 1)));
+  return below + (below < 64 ? static_cast<unsigned>(std::popcount(index >> below)) : 0);
+}
+
 }  // namespace
 
 std::optional<uint64_t> CheckpointCheck::size() const {
@@ -21,8 +30,8 @@ std::optional<uint64_t> CheckpointCheck::size() const {
   return checkpoint_->size;
 }
 
-void CheckpointCheck::Broken(std::string text) {
-  findings_->Add(FindingKind::kTamper, std::move(text), {}, nullptr, std::string(kCheckpointFile));
+void CheckpointCheck::Broken(std::string_view reason, std::string text) {
+  findings_->Add(FindingKind::kTamper, reason, std::move(text), {}, nullptr, std::string(kCheckpointFile));
 }
 
 Status CheckpointCheck::Read(VerifyReport* report) {
@@ -47,32 +56,34 @@ Status CheckpointCheck::MakePolicy() {
 void CheckpointCheck::ReadOwn(VerifyReport* report) {
   auto note = reader_->Checkpoint();
   if (!note.ok()) {
-    if (note.status().code() != Code::kNotFound) Broken(std::string(note.status().message()));
+    if (note.status().code() != Code::kNotFound) Broken(reason::kCheckpoint, std::string(note.status().message()));
     return;
   }
   report->checkpoint_present = true;
   if (log_policy_) {
     auto verdict = log_policy_->Examine(*note);
-    if (!verdict.ok()) return Broken(std::string(verdict.status().message()));
+    if (!verdict.ok()) return Broken(reason::kCheckpoint, std::string(verdict.status().message()));
     if (!verdict->quorum) {
-      Broken(fmt::format("the checkpoint lacks the policy's quorum of witnesses: {}", verdict->shortfall));
+      Broken(reason::kQuorum,
+             fmt::format("the checkpoint lacks the policy's quorum of witnesses: {}", verdict->shortfall));
     }
     valid_ = report->quorum = verdict->quorum;
     report->witnesses = std::move(verdict->cosigned);
     report->witnesses_missing = std::move(verdict->missing);
     checkpoint_ = std::move(verdict->checkpoint);
   } else {
-    findings_->Add(FindingKind::kNote, "no log key was given: the checkpoint's signature was not checked", {}, nullptr,
-                   std::string(kCheckpointFile));
+    findings_->Note("no log key was given: the checkpoint's signature was not checked", {}, nullptr,
+                    std::string(kCheckpointFile));
     auto parsed = ParseNote(*note);
     auto checkpoint = parsed.ok() ? ParseCheckpointBody(parsed->text) : Result<Checkpoint>(parsed.status());
-    if (!checkpoint.ok()) return Broken(std::string(checkpoint.status().message()));
+    if (!checkpoint.ok()) return Broken(reason::kCheckpoint, std::string(checkpoint.status().message()));
     checkpoint_ = *std::move(checkpoint);
   }
   report->checkpoint_size = checkpoint_->size;
   report->checkpoint_root = Hex(checkpoint_->root);
   report->checkpoint_origin = checkpoint_->origin;
-  if (checkpoint_->size == 0 && checkpoint_->root != EmptyRoot()) Broken("checkpoint: wrong root of the empty log");
+  if (checkpoint_->size == 0 && checkpoint_->root != EmptyRoot())
+    Broken(reason::kRoot, "checkpoint: wrong root of the empty log");
 }
 
 Status CheckpointCheck::ReadKept() {
@@ -102,16 +113,20 @@ Status CheckpointCheck::KeepNote(const KeptNote& note) {
   if (receipt) {
     if (receipt->index >= checkpoint.size) return InvalidArgument(context + ": of a leaf beyond its checkpoint");
     const uint64_t index = receipt->index;
+    if (receipt->path.size() != PathLength(index, checkpoint.size)) {
+      return InvalidArgument(
+          fmt::format("{}: its path does not have the length for leaf {} of {}", context, index, checkpoint.size));
+    }
     receipts_.emplace(index, HeldReceipt{note.name, {}, *std::move(receipt), checkpoint, false});
   }
-  Keep(note.name, std::move(checkpoint));
+  Keep({note.name, std::move(checkpoint), false});
   return OkStatus();
 }
 
 void CheckpointCheck::AddReceipt(const std::string& file, std::string_view text) {
   auto receipt = ParseReceipt(text);
   if (!receipt.ok()) {
-    findings_->Add(FindingKind::kTamper, std::string(receipt.status().message()), {}, nullptr, file);
+    findings_->Add(FindingKind::kTamper, reason::kReceipt, std::string(receipt.status().message()), {}, nullptr, file);
     return;
   }
   HeldReceipt held{file, {}, *std::move(receipt), {}, true};
@@ -137,7 +152,7 @@ void CheckpointCheck::AddReceipt(const std::string& file, std::string_view text)
   if (held.wrong.empty() && checkpoint_ && held.checkpoint.origin != checkpoint_->origin) {
     held.wrong = fmt::format("the receipt is of log {}, not of {}", held.checkpoint.origin, checkpoint_->origin);
   }
-  if (held.wrong.empty()) Keep(file, held.checkpoint);
+  if (held.wrong.empty()) Keep({file, held.checkpoint, true});
   const uint64_t index = held.receipt.index;
   receipts_.emplace(index, std::move(held));
 }
@@ -152,27 +167,37 @@ void CheckpointCheck::CheckReceipts(const LeafLocation& where, const Hash& leaf_
       if (!holds.ok()) held.wrong = fmt::format("the receipt is not of this leaf: {}", holds.message());
     }
     if (held.wrong.empty()) continue;
-    findings_->Add(FindingKind::kTamper,
-                   held.of_bundle ? held.wrong : fmt::format("{} ({}, which you hold)", held.wrong, held.file), batch,
-                   &where, held.of_bundle ? held.file : std::string());
+    WrongReceipt(held, fmt::format("leaf {}{}: ", where.index, batch.empty() ? "" : ", batch " + batch));
   }
   receipts_.erase(begin, end);
 }
 
-void CheckpointCheck::Keep(std::string name, Checkpoint checkpoint) {
-  if (NT_GUARD(verify_prior_size, !checkpoint_ || checkpoint_->size < checkpoint.size)) {
-    findings_->Add(FindingKind::kTamper,
-                   fmt::format("the log's checkpoint is older than the one you hold: size {}, yours {} ({})",
-                               checkpoint_ ? checkpoint_->size : 0, checkpoint.size, name));
+// It names no batch: what is wrong is between the receipt and the log.
+void CheckpointCheck::WrongReceipt(const HeldReceipt& held, const std::string& context) {
+  findings_->Add(FindingKind::kTamper, reason::kReceipt,
+                 context + held.wrong + (held.of_bundle ? "" : fmt::format(" ({}, which you hold)", held.file)), {},
+                 nullptr, held.of_bundle ? held.file : std::string());
+}
+
+void CheckpointCheck::Contradicted(const Kept& kept, const std::string& what) {
+  findings_->Add(FindingKind::kTamper, kept.of_bundle ? reason::kReceipt : reason::kPrior,
+                 what + (kept.of_bundle ? " of the receipt's checkpoint" : fmt::format(" you hold ({})", kept.name)),
+                 {}, nullptr, kept.of_bundle ? kept.name : std::string());
+}
+
+void CheckpointCheck::Keep(Kept kept) {
+  const uint64_t size = kept.checkpoint.size;
+  if (NT_GUARD(verify_prior_size, !checkpoint_ || checkpoint_->size < size)) {
+    Contradicted(kept, fmt::format("the log's checkpoint is older, of size {}, than the checkpoint of size {}",
+                                   checkpoint_ ? checkpoint_->size : 0, size));
   }
-  if (checkpoint.size == 0 && checkpoint.root != EmptyRoot()) {
-    findings_->Add(FindingKind::kTamper,
-                   fmt::format("wrong root of the empty log in the checkpoint you hold ({})", name));
+  if (size == 0 && kept.checkpoint.root != EmptyRoot()) {
+    Contradicted(kept, "wrong root of the empty log in the checkpoint");
   }
   // By size; of one size in the order they came.
-  const auto after = std::upper_bound(kept_.begin(), kept_.end(), checkpoint.size,
-                                      [](uint64_t size, const Kept& kept) { return size < kept.checkpoint.size; });
-  kept_.insert(after, {std::move(name), std::move(checkpoint)});
+  const auto after = std::upper_bound(kept_.begin(), kept_.end(), size,
+                                      [](uint64_t one, const Kept& other) { return one < other.checkpoint.size; });
+  kept_.insert(after, std::move(kept));
 }
 
 void CheckpointCheck::Append(const Hash& leaf_hash) {
@@ -181,9 +206,7 @@ void CheckpointCheck::Append(const Hash& leaf_hash) {
   for (; next_kept_ < kept_.size() && kept_[next_kept_].checkpoint.size <= tree_.size(); ++next_kept_) {
     const Kept& kept = kept_[next_kept_];
     if (kept.checkpoint.size == tree_.size() && NT_GUARD(verify_prior_root, tree_.Root() != kept.checkpoint.root)) {
-      findings_->Add(FindingKind::kTamper,
-                     fmt::format("the first {} leaves are not those of the checkpoint you hold ({})",
-                                 kept.checkpoint.size, kept.name));
+      Contradicted(kept, fmt::format("the first {} leaves are not those of the checkpoint", kept.checkpoint.size));
     }
   }
 }
@@ -191,23 +214,20 @@ void CheckpointCheck::Append(const Hash& leaf_hash) {
 void CheckpointCheck::Finish(VerifyReport* report) {
   const uint64_t leaves = report->leaves;
   for (const auto& [index, held] : receipts_) {
-    findings_->Add(FindingKind::kTamper,
-                   held.wrong.empty()
-                       ? fmt::format("the receipt is of leaf {}, the log holds {} ({})", index, leaves, held.file)
-                       : held.wrong,
-                   {}, nullptr, held.of_bundle ? held.file : std::string());
+    WrongReceipt(held,
+                 held.wrong.empty() ? fmt::format("the receipt is of leaf {}, the log holds {}", index, leaves) : "");
   }
   for (; next_kept_ < kept_.size(); ++next_kept_) {
     if (!NT_GUARD(verify_prior_size, kept_[next_kept_].checkpoint.size > leaves)) continue;
-    findings_->Add(FindingKind::kTamper,
-                   fmt::format("the log holds {} leaves, the checkpoint you hold says {} ({})", leaves,
-                               kept_[next_kept_].checkpoint.size, kept_[next_kept_].name));
+    const Kept& kept = kept_[next_kept_];
+    Contradicted(kept, fmt::format("the log holds {} leaves, fewer than the {} of the checkpoint", leaves,
+                                   kept.checkpoint.size));
   }
   if (!checkpoint_) {
     const bool wanted = log_policy_.has_value() && leaves > 0;
     if (!report->checkpoint_present) {
       findings_->Add(
-          wanted ? FindingKind::kTamper : FindingKind::kNote,
+          wanted ? FindingKind::kTamper : FindingKind::kNote, wanted ? reason::kCheckpoint : reason::kNote,
           wanted ? "there is no checkpoint, but leaves: the signed root is missing" : "there is no checkpoint", {},
           nullptr, std::string(kCheckpointFile));
     }
@@ -218,10 +238,10 @@ void CheckpointCheck::Finish(VerifyReport* report) {
   report->not_under_checkpoint = leaves > checkpoint_->size ? leaves - checkpoint_->size : 0;
   if (NT_GUARD(verify_size, leaves < checkpoint_->size)) {
     root_broken_ = true;
-    Broken(fmt::format("the log holds {} leaves, its checkpoint says {}", leaves, checkpoint_->size));
+    Broken(reason::kRoot, fmt::format("the log holds {} leaves, its checkpoint says {}", leaves, checkpoint_->size));
   } else if (NT_GUARD(verify_root, !root_agrees_)) {
     root_broken_ = true;
-    Broken(fmt::format("the root over the first {} leaves is not the checkpoint's", checkpoint_->size));
+    Broken(reason::kRoot, fmt::format("the root over the first {} leaves is not the checkpoint's", checkpoint_->size));
   }
   report->checkpoint_trusted = valid_ && root_agrees_ && !root_broken_;
 }

@@ -51,6 +51,7 @@ class CheckpointCheck {
   struct Kept {
     std::string name;
     Checkpoint checkpoint;
+    bool of_bundle = false;  // of a receipt in it
   };
 
   // A receipt, until its leaf comes by.
@@ -67,8 +68,11 @@ class CheckpointCheck {
   void ReadOwn(VerifyReport* report);
   Status ReadKept();
   // A checkpoint whose root the log must have at its size.
-  void Keep(std::string name, Checkpoint checkpoint);
-  void Broken(std::string text);
+  void Keep(Kept kept);
+  // The log is not that of a checkpoint that is held.
+  void Contradicted(const Kept& kept, const std::string& what);
+  void WrongReceipt(const HeldReceipt& held, const std::string& context);
+  void Broken(std::string_view reason, std::string text);
 
   const TrailReader* reader_;
   const VerifyPolicy& policy_;

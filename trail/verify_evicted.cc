@@ -27,21 +27,22 @@ Result<bool> CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const
     const Code code = eviction.status().code();
     if (code == Code::kNotFound) {
       if (!NT_GUARD(verify_body_missing, true)) return false;
-      findings->Add(FindingKind::kTamper, "the body is missing", name, &where, BodyPath(hash));
+      findings->Add(FindingKind::kTamper, reason::kBodyMissing, "the body is missing", name, &where, BodyPath(hash));
       return false;
     }
     if (code != Code::kDataLoss && code != Code::kResourceExhausted) return eviction.status();
-    findings->Add(FindingKind::kTamper, std::string(eviction.status().message()), name, &where, EvictionPath(hash));
+    findings->Add(FindingKind::kTamper, reason::kEviction, std::string(eviction.status().message()), name, &where,
+                  EvictionPath(hash));
     return false;
   }
   if (const Status status = CheckEviction(*eviction, header, batch_hash, cas); !status.ok()) {
     findings->Add(
-        FindingKind::kTamper,
+        FindingKind::kTamper, reason::kEviction,
         fmt::format("the body is missing, and the statement in its place does not hold: {}", status.message()), name,
         &where, EvictionPath(hash));
     return false;
   }
-  findings->Add(FindingKind::kDeclaredLoss,
+  findings->Add(FindingKind::kDeclaredLoss, reason::kLoss,
                 fmt::format("the agent gave up the body to make room: {} events, wall clock {} to {} ns",
                             header.event_count(), header.first_wall_ns(), header.last_wall_ns()),
                 name, &where, EvictionPath(hash));

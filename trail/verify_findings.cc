@@ -4,9 +4,22 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace nodetrail::trail {
+namespace {
+
+// Findings are told by their place in the log; those without one come last, in
+// this order, so that every reader names the same one first.
+size_t RankOf(std::string_view name) {
+  constexpr std::array kOrder = {reason::kCheckpoint, reason::kQuorum, reason::kPrior,   reason::kSegment,
+                                 reason::kRoot,       reason::kTile,   reason::kReceipt, reason::kBundle};
+  const auto* at = std::find(kOrder.begin(), kOrder.end(), name);
+  return at == kOrder.end() ? 0 : static_cast<size_t>(at - kOrder.begin()) + 1;
+}
+
+}  // namespace
 
 std::string BatchName(std::string_view agent, uint64_t epoch, uint64_t seq) {
   return fmt::format("{}:{}:{}", agent, epoch, seq);
@@ -16,8 +29,9 @@ std::string BatchName(const v1::BatchHeader& header) {
   return BatchName(header.agent_id(), header.epoch(), header.seq());
 }
 
-void Findings::Add(FindingKind kind, std::string text, std::string batch, const LeafLocation* where, std::string file) {
-  Finding finding{kind, std::move(text), std::move(batch), std::nullopt, std::move(file)};
+void Findings::Add(FindingKind kind, std::string_view reason, std::string text, std::string batch,
+                   const LeafLocation* where, std::string file) {
+  Finding finding{kind, std::string(reason), std::move(text), std::move(batch), std::nullopt, std::move(file)};
   if (where != nullptr) {
     finding.log_index = where->index;
     if (finding.file.empty()) finding.file = where->file;
@@ -53,12 +67,13 @@ void Findings::NameRest(std::string_view agent_id, ChainPosition next) {
 
 void Findings::Conclude(VerifyReport* report) {
   for (BadLeaf& bad : bad_leaves_) {
-    Add(FindingKind::kTamper, std::move(bad.text), bad.batch.empty() ? bad.claimed : bad.batch, &bad.where);
+    Add(FindingKind::kTamper, reason::kDamagedLeaf, std::move(bad.text), bad.batch.empty() ? bad.claimed : bad.batch,
+        &bad.where);
   }
   bad_leaves_.clear();
-  // By place in the log; what has none comes last.
   std::stable_sort(findings_.begin(), findings_.end(), [](const Finding& a, const Finding& b) {
-    return a.log_index.value_or(UINT64_MAX) < b.log_index.value_or(UINT64_MAX);
+    if (a.log_index || b.log_index) return a.log_index.value_or(UINT64_MAX) < b.log_index.value_or(UINT64_MAX);
+    return RankOf(a.reason) < RankOf(b.reason);
   });
   report->findings = std::move(findings_);
   report->findings_dropped = dropped_;

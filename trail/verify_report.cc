@@ -26,6 +26,7 @@ std::string_view KindName(FindingKind kind) {
 Json FindingJson(const Finding& finding) {
   Json out;
   out["kind"] = KindName(finding.kind);
+  out["reason"] = finding.reason;
   out["text"] = finding.text;
   out["batch"] = finding.batch.empty() ? Json(nullptr) : Json(finding.batch);
   out["log_index"] = finding.log_index ? Json(*finding.log_index) : Json(nullptr);

@@ -23,13 +23,15 @@ Status SeenCheck::Take(const v1::BatchHeader& header, const LeafLocation& where)
   Claim claim(header.seen_size(), header.seen_root());
   if (claim == right_) return OkStatus();
   Holder holder{BatchName(header), where};
-  if (NT_GUARD(verify_seen_size, claim.first >= tree_.size())) {
+  if (NT_GUARD(verify_seen_size, claim.first > where.index)) {
     Report(claim, holder,
            fmt::format("the agent had seen a checkpoint of {} leaves with root {}, but the batch is leaf {}: the log "
                        "was longer once",
                        claim.first, HexEncode(claim.second), where.index));
     return OkStatus();
   }
+  // Leaves are missing below this one: that is said elsewhere, and there is no root to compare.
+  if (claim.first >= tree_.size()) return OkStatus();
   const uint64_t back = tree_.size() - claim.first;
   if (back < roots_.size()) {
     Judge(claim, holder, roots_[roots_.size() - 1 - back]);
@@ -42,9 +44,10 @@ Status SeenCheck::Take(const v1::BatchHeader& header, const LeafLocation& where)
 Status SeenCheck::Finish() {
   NT_RETURN_IF_ERROR(AskAgain());
   if (repeated_ > 0) {
-    findings_->Add(FindingKind::kNote, fmt::format("{} further batches tell of a checkpoint that the log never had, "
-                                                   "with a size and root that others named before",
-                                                   repeated_));
+    findings_->Note(
+        fmt::format("{} further batches tell of a checkpoint that the log never had, "
+                    "with a size and root that others named before",
+                    repeated_));
   }
   return OkStatus();
 }
@@ -87,7 +90,7 @@ void SeenCheck::Report(const Claim& claim, const Holder& holder, std::string tex
     return;
   }
   if (wrong_.size() < kMaxWaiting) wrong_.insert(claim);
-  findings_->Add(FindingKind::kTamper, std::move(text), holder.batch, &holder.where);
+  findings_->Add(FindingKind::kTamper, reason::kSeen, std::move(text), holder.batch, &holder.where);
 }
 
 }  // namespace nodetrail::trail

@@ -31,12 +31,13 @@ nlohmann::ordered_json VerifyCase(const std::string& dir, const nlohmann::json& 
     const auto name = prior.get<std::string>();
     policy.kept.push_back({name, Slurp(fmt::format("{}/{}", dir, name))});
   }
+  policy.require_enrolment = c.at("require_enrolment").get<bool>();
   const auto report = VerifyTrail(file("dir"), policy);
   if (!report.ok()) return Failed(report.status());
   nlohmann::ordered_json out = {{"exit_code", static_cast<int>(report->verdict)}, {"first_bad", nullptr}};
   if (report->first_bad) {
     const Finding& bad = *report->first_bad;
-    out["first_bad"] = {{"text", bad.text}};
+    out["first_bad"] = {{"reason", bad.reason}, {"text", bad.text}};
     if (!bad.batch.empty()) out["first_bad"]["batch"] = bad.batch;
     if (bad.log_index) out["first_bad"]["log_index"] = *bad.log_index;
   }

@@ -71,7 +71,6 @@ class Verification {
   private outsideScope = 0;
   private receipts = 0;
   private events = 0n;
-  private otherTenant = false;
   private wantedBodies = 0; // batches with a body in the scope
 
   constructor(
@@ -263,8 +262,7 @@ class Verification {
   }
 
   private checkTenant(tenant: string, name: string | undefined, where: Place): void {
-    if (this.manifest === undefined || tenant === this.manifest.tenant || this.otherTenant) return;
-    this.otherTenant = true;
+    if (this.manifest === undefined || tenant === this.manifest.tenant) return;
     const text = `of tenant ${tenant}, in a bundle of ${this.manifest.tenant}`;
     this.findings.add(Kind.tamper, 'bundle', text, name, where);
   }

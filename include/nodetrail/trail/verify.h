@@ -61,8 +61,9 @@ enum class FindingKind { kNote, kDeclaredLoss, kGap, kTamper };
 
 struct Finding {
   FindingKind kind = FindingKind::kNote;
-  std::string text;   // one line
-  std::string batch;  // "agent:epoch:seq", if one is concerned
+  std::string reason;  // a word that stays the same between versions: docs/trail-format.md, section 8
+  std::string text;    // one line
+  std::string batch;   // "agent:epoch:seq", if one is concerned
   std::optional<uint64_t> log_index;
   std::string file;  // relative to the trail directory
 };
