@@ -114,7 +114,7 @@ TEST_F(ProgramTest, ErrorsAreOneLineWithTheirExitCode) {
   const pid_t first = std::exchange(pid_, -1);
   EXPECT_EQ(Run({"--config", config_path_}), 5);
   EXPECT_EQ(Lines(), 1U) << Output();
-  WriteConfig("", port);
+  WriteConfig("admin_socket: second.sock\n", port);
   std::filesystem::rename(config_path_, dir_.path() + "/second.yaml");
   std::ofstream(dir_.path() + "/second.yaml", std::ios::app) << "";
   std::string text = ReadFile(dir_.path() + "/second.yaml", 65536).value();

@@ -8,7 +8,7 @@
 
 guest_dir=$root/build/guest
 # The mirror of this machine, unless told.
-guest_mirror=${NODETRAIL_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sort | sed -n 1p)}
+guest_mirror=${NODETRAIL_DEBIAN_MIRROR:-$(apt-get indextargets --format "\$(REPO_URI)" 'Created-By: Packages' 'Label: Debian' | sort | sed -n 1p)}
 guest_mirror=${guest_mirror%/}
 
 # The kernels of the matrix: what a user says, the start of its version, and
