@@ -20,6 +20,7 @@ namespace {
 // Everything in a tile is for everybody whom the trail's directory lets in.
 constexpr unsigned kDirMode = 0755;
 constexpr unsigned kFileMode = 0644;
+constexpr char kTempSuffix[] = ".tmp";
 
 std::string Parent(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
@@ -33,6 +34,14 @@ Result<bool> IsThere(const std::string& path, std::string_view bytes) {
       fmt::format("{}: the tile is not that of the leaves: it was altered, or they were; run nodetrail "
                   "verify",
                   path));
+}
+
+void RemoveTemps(const std::string& dir) {
+  std::error_code error;  // what stays is in nobody's way
+  for (std::filesystem::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    std::error_code ignored;
+    if (it->path().extension() == kTempSuffix) std::filesystem::remove(it->path(), ignored);
+  }
 }
 
 }  // namespace
@@ -73,10 +82,10 @@ void TilePublisher::Prune() {
 Status TilePublisher::Write(const std::vector<trail::Tile>& tiles) {
   for (const trail::Tile& tile : tiles) {
     const std::string path = log_dir_ + "/" + trail::TilePath(tile.id);
+    NT_RETURN_IF_ERROR(EnsureDir(Parent(path)));
     NT_ASSIGN_OR_RETURN(const bool there, IsThere(path, tile.bytes));
     if (there) continue;
-    NT_RETURN_IF_ERROR(EnsureDir(Parent(path)));
-    const std::string temp = path + ".tmp";
+    const std::string temp = path + kTempSuffix;
     {
       NT_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFd(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, kFileMode));
       NT_RETURN_IF_ERROR(WriteAll(fd.get(), tile.bytes, temp));
@@ -93,11 +102,15 @@ Status TilePublisher::Write(const std::vector<trail::Tile>& tiles) {
 }
 
 // A folder may be there and yet not durable: made by a process that died
-// before its fsync. So each is synced once by us.
+// before its fsync. So each is synced once by us. What that process was about
+// to rename goes: a partial tile of that size may never be written again.
 Status TilePublisher::EnsureDir(const std::string& dir) {
   if (dir == log_dir_ || dirs_.contains(dir)) return OkStatus();
   NT_RETURN_IF_ERROR(EnsureDir(Parent(dir)));
-  if (::mkdir(dir.c_str(), kDirMode) != 0 && errno != EEXIST) return ErrnoStatus(errno, fmt::format("mkdir {}", dir));
+  if (::mkdir(dir.c_str(), kDirMode) != 0) {
+    if (errno != EEXIST) return ErrnoStatus(errno, fmt::format("mkdir {}", dir));
+    RemoveTemps(dir);
+  }
   dirs_.insert(dir);
   unsynced_.insert(Parent(dir));
   return OkStatus();
