@@ -289,11 +289,11 @@ void TwinOf(std::string* leaf) {
 
 void AddP256(Corpus* m) {
   using Act = std::function<void(TestAgent*, std::vector<SealedBatch>*)>;
-  const auto one = [m](const Case& c, std::vector<v1::SigAlg> enrolled, const Act& act) {
+  const auto one = [m](const Case& c, const std::vector<v1::SigAlg>& enrolled, const Act& act) {
     TestAgent agent(m->ca(), "acme", "web-1");
     agent.sig_alg = v1::SIG_ALG_ECDSA_P256_SHA256;
     Trail t;
-    if (m->Has("entries")) t.batches.push_back(m->Enrol(agent, std::move(enrolled)));
+    if (m->Has("entries")) t.batches.push_back(m->Enrol(agent, enrolled));
     for (int i = 0; i < 3; ++i) t.batches.push_back(agent.Batch());
     if (act) act(&agent, &t.batches);
     m->Add(c, t);
