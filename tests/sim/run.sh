@@ -40,7 +40,7 @@ if [[ ! -e node_modules/.package-lock.json || package-lock.json -nt node_modules
   npm ci --no-audit --no-fund
 fi
 npm run --silent build
-"$make_trails" --verify "$work/kept/cases.tsv" >"$work/kept/cpp.tsv"
-awk -F'\t' -v OFS='\t' '{ print $4, "--ca", $5, "--log-key", $6 }' "$work/kept/cases.tsv" >"$work/kept/batch"
-node dist/src/cli.js --batch "$work/kept/batch" >"$work/kept/ts.json"
+"$make_trails" --verify "$work/kept" >"$work/kept/cpp.jsonl"
+node "$root/tests/verifiers/batch.mjs" "$work/kept" >"$work/kept/batch"
+node dist/src/cli.js --batch "$work/kept/batch" >"$work/kept/ts.jsonl"
 node "$root/tests/verifiers/compare.mjs" "$work/kept" | tail -3

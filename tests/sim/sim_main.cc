@@ -39,16 +39,28 @@ std::string TempRoot() {
   return fmt::format("{}/nodetrail-sim-{}", base, ::getpid());
 }
 
-// What a verifier needs of a world, and a line for it in cases.tsv: name,
-// expected exit code, expected batch, trail, authority, log key, older checkpoint.
+// What a verifier needs of a world, and a line for it in cases.jsonl, as the
+// verifiers' corpus has it: paths are relative to that file.
 void Keep(const std::string& keep, uint64_t seed, const std::string& dir, int verdict) {
   const std::string to = fmt::format("{}/{}", keep, seed);
   std::filesystem::create_directories(to);
   std::filesystem::copy(dir + "/collector/trail", to + "/trail", std::filesystem::copy_options::recursive);
   for (const char* name : {"ca.pem", "log.vkey"}) std::filesystem::copy(dir + "/" + name, to + "/" + name);
-  std::FILE* cases = std::fopen((keep + "/cases.tsv").c_str(), "a");
+  const nlohmann::ordered_json line = {{"name", fmt::format("world-{}", seed)},
+                                       {"dir", fmt::format("{}/trail", seed)},
+                                       {"expected", fmt::format("{}", verdict)},
+                                       {"batch", "-"},
+                                       {"reason", "-"},
+                                       {"ca", fmt::format("{}/ca.pem", seed)},
+                                       {"log_key", fmt::format("{}/log.vkey", seed)},
+                                       {"policy", ""},
+                                       {"prior", nlohmann::json::array()},
+                                       {"require_enrolment", false},
+                                       {"changed", ""},
+                                       {"spared", ""}};
+  std::FILE* cases = std::fopen((keep + "/cases.jsonl").c_str(), "a");
   NT_CHECK(cases != nullptr);
-  fmt::print(cases, "world-{}\t{}\t-\t{}/trail\t{}/ca.pem\t{}/log.vkey\t-\n", seed, verdict, to, to, to);
+  fmt::print(cases, "{}\n", line.dump());
   std::fclose(cases);
 }
 
@@ -201,7 +213,7 @@ int main(int argc, char** argv) {
   app.add_option("--jobs", args.jobs, "processes at once")->check(CLI::Range(1U, 64U));
   app.add_option("--bug", args.bug, "plant this one");
   app.add_flag("--planted-bugs", args.bugs, "plant each bug in turn; fails if one is not found");
-  app.add_option("--keep", args.keep, "leave each world's trail in this folder, listed in cases.tsv");
+  app.add_option("--keep", args.keep, "leave each world's trail in this folder, listed in cases.jsonl");
   app.add_flag("--trace", args.trace, "print each step");
   app.add_flag("--json", args.json, "one JSON object");
   CLI11_PARSE(app, argc, argv);

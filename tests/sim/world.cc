@@ -315,7 +315,7 @@ class World {
     if (!report.ok()) return Found(fmt::format("I8: verify: {}", report.status().message()));
     verdict = static_cast<int>(report->verdict);
     NT_CHECK(WriteFileAtomically(Dir("ca.pem"), ca_.CertPem()).ok());
-    NT_CHECK(WriteFileAtomically(Dir("log.vkey"), collector_.log_key() + "\n").ok());
+    NT_CHECK(WriteFileAtomically(Dir("log.vkey"), collector_.log_key()).ok());
     if (verdict > (forgot ? 2 : unclean ? 1 : 0))
       Found(fmt::format("I8: verify says {}: {}", verdict, report->summary));
     ++counts_[fmt::format("verdict {}", verdict)];
