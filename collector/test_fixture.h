@@ -115,6 +115,37 @@ class RawAgent {
   bool finished_ = false;
 };
 
+// A collector of tenant `default` with the certificates of `pki`, its files below `dir`.
+inline config::v1::CollectorConfig TestConfig(const TestPki& pki, const std::string& dir) {
+  config::v1::CollectorConfig config;
+  config.set_trail_dir(dir + "/trail");
+  config.set_listen("127.0.0.1:0");
+  config.mutable_tls()->set_ca_file(pki.File("tls-ca/ca.pem"));
+  config.mutable_tls()->set_cert_file(pki.File("collector/tls.pem"));
+  config.mutable_tls()->set_key_file(pki.File("collector/tls.key"));
+  config.set_identity_ca_file(pki.File("identity-ca/ca.pem"));
+  config.set_log_key_file(pki.File("log/log.key"));
+  config.set_log_origin("trail.example.com/default");
+  config.set_tenant("default");
+  config.set_checkpoint_interval_ms(20);
+  config.set_min_free_bytes(0);
+  config.mutable_index()->set_partition_hours(24);
+  return config;
+}
+
+// … that enrols agents.
+inline void TestEnrolment(const TestPki& pki, config::v1::CollectorConfig* config) {
+  auto* enrol = config->mutable_enrol();
+  enrol->set_listen("127.0.0.1:0");
+  enrol->set_trust_domain("nodetrail.dev");
+  enrol->set_identity_ca_cert_file(pki.File("identity-ca/ca.pem"));
+  enrol->set_identity_ca_key_file(pki.File("identity-ca/ca.key"));
+  enrol->set_tls_ca_cert_file(pki.File("tls-ca/ca.pem"));
+  enrol->set_tls_ca_key_file(pki.File("tls-ca/ca.key"));
+  enrol->set_tls_validity_h(24);
+  enrol->set_identity_validity_d(365);
+}
+
 class CollectorTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -126,20 +157,7 @@ class CollectorTest : public ::testing::Test {
   }
   static const TestPki& pki() { return *pki_; }
 
-  CollectorTest() {
-    config_.set_trail_dir(dir_.path() + "/trail");
-    config_.set_listen("127.0.0.1:0");
-    config_.mutable_tls()->set_ca_file(pki().File("tls-ca/ca.pem"));
-    config_.mutable_tls()->set_cert_file(pki().File("collector/tls.pem"));
-    config_.mutable_tls()->set_key_file(pki().File("collector/tls.key"));
-    config_.set_identity_ca_file(pki().File("identity-ca/ca.pem"));
-    config_.set_log_key_file(pki().File("log/log.key"));
-    config_.set_log_origin("trail.example.com/default");
-    config_.set_tenant("default");
-    config_.set_checkpoint_interval_ms(20);
-    config_.set_min_free_bytes(0);
-    config_.mutable_index()->set_partition_hours(24);
-  }
+  CollectorTest() : config_(TestConfig(pki(), dir_.path())) {}
 
   void StartCollector() {
     Failure failure;

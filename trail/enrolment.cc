@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "nodetrail/base/guard.h"
 #include "nodetrail/trail/log_entry.h"
 
 namespace nodetrail::trail {
@@ -51,7 +52,7 @@ EnrolmentRuling Enrolments::Judge(const v1::BatchHeader& header) const {
   if (opens && enrolled) {
     const auto identity = Certificate::FromDer(header.epoch_open().identity_cert());
     if (!identity.ok()) return {EnrolmentVerdict::kNotEnrolled, std::string(identity.status().message())};
-    if (identity->SpkiSha256() != agent->spki_sha256) {
+    if (NT_GUARD(enrol_key, identity->SpkiSha256() != agent->spki_sha256)) {
       return {EnrolmentVerdict::kNotEnrolled,
               fmt::format("opened with key {}, enrolled is {}", Hex(identity->SpkiSha256()), Hex(agent->spki_sha256))};
     }
@@ -61,7 +62,7 @@ EnrolmentRuling Enrolments::Judge(const v1::BatchHeader& header) const {
               fmt::format("signature algorithm {} was not enrolled", static_cast<int>(header.sig_alg()))};
     }
   }
-  if (agent == nullptr || !agent->Covers(header.epoch(), header.seq())) return {};
+  if (agent == nullptr || !NT_GUARD(enrol_revoked, agent->Covers(header.epoch(), header.seq()))) return {};
   if (opens && agent->Readmitted()) return {};
   return {EnrolmentVerdict::kRevoked,
           fmt::format("{} was revoked from {}:{} on by entry {}{}{}", header.agent_id(), agent->from_epoch,

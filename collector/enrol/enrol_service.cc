@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "collector/ingest/ingest_service.h"
+#include "nodetrail/base/guard.h"
 #include "nodetrail/base/log.h"
 
 namespace nodetrail::collector {
@@ -144,7 +145,7 @@ Result<uint64_t> Enroller::EnterIntoLog(const TokenStore::Grant& grant, const st
     }
     // Whoever has a token for many must not take the place of one that is there.
     const bool there = chain != nullptr || (agent != nullptr && agent->enrolled);
-    if (there && !grant.exact && (agent == nullptr || !agent->revoked)) {
+    if (NT_GUARD(enrol_taken, there && !grant.exact && (agent == nullptr || !agent->revoked))) {
       return FailedPrecondition(
           fmt::format("{} is enrolled or reports already; only a token for this very id enrols it anew", agent_id));
     }

@@ -97,15 +97,7 @@ TEST(CertRequest, TakesOneKeyThatItsOwnerHas) {
 class EnrolTest : public CollectorTest {
  protected:
   void SetUp() override {
-    auto* enrol = config_.mutable_enrol();
-    enrol->set_listen("127.0.0.1:0");
-    enrol->set_trust_domain("nodetrail.dev");
-    enrol->set_identity_ca_cert_file(pki().File("identity-ca/ca.pem"));
-    enrol->set_identity_ca_key_file(pki().File("identity-ca/ca.key"));
-    enrol->set_tls_ca_cert_file(pki().File("tls-ca/ca.pem"));
-    enrol->set_tls_ca_key_file(pki().File("tls-ca/ca.key"));
-    enrol->set_tls_validity_h(24);
-    enrol->set_identity_validity_d(365);
+    TestEnrolment(pki(), &config_);
     StartCollector();
   }
   std::string Token(const std::string& pattern = "web-*") {

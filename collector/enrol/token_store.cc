@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "nodetrail/base/fd.h"
+#include "nodetrail/base/guard.h"
 
 namespace nodetrail::collector {
 namespace {
@@ -182,14 +183,16 @@ Result<const enrol::v1::StoredToken*> TokenStore::Admit(std::string_view text, s
   if (it == tokens_.end()) return No("no such token");
   const enrol::v1::StoredToken& token = it->second;
   const enrol::v1::Token& info = token.info();
-  if (!same) return No(fmt::format("token {}: wrong secret", info.id()));
-  if (info.revoked()) return No(fmt::format("token {}: revoked", info.id()));
-  if (clock_->WallNs() >= info.expires_wall_ns()) return No(fmt::format("token {}: expired", info.id()));
-  if (!MatchesAgentPattern(info.agent_pattern(), agent_id)) {
+  if (NT_GUARD(token_secret, !same)) return No(fmt::format("token {}: wrong secret", info.id()));
+  if (NT_GUARD(token_revoked, info.revoked())) return No(fmt::format("token {}: revoked", info.id()));
+  if (NT_GUARD(token_expired, clock_->WallNs() >= info.expires_wall_ns())) {
+    return No(fmt::format("token {}: expired", info.id()));
+  }
+  if (NT_GUARD(token_pattern, !MatchesAgentPattern(info.agent_pattern(), agent_id))) {
     return No(fmt::format("token {}: for {}, not for this agent", info.id(), info.agent_pattern()));
   }
   const bool same_key = identity_spki == nullptr || token.used_spki_sha256() == trail::View(*identity_spki);
-  if (!info.used_by().empty() && (info.used_by() != agent_id || !same_key)) {
+  if (NT_GUARD(token_spent, !info.used_by().empty() && (info.used_by() != agent_id || !same_key))) {
     return No(fmt::format("token {}: used by {} already", info.id(), info.used_by()));
   }
   return &token;

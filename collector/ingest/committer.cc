@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "nodetrail/base/guard.h"
 #include "nodetrail/base/log.h"
 
 namespace nodetrail::collector {
@@ -160,9 +161,9 @@ Status Committer::Admit(const std::string& agent_id) {
   const std::lock_guard lock(mutex_);
   const auto known = counters_.find(agent_id);
   const bool reported = known != counters_.end() && known->second.epoch != 0;
-  if (reported ? !agent->Covers(known->second.epoch, known->second.last_seq + 1) : !agent->Covers(1, 0)) {
-    return OkStatus();
-  }
+  const bool next_is_revoked =
+      reported ? agent->Covers(known->second.epoch, known->second.last_seq + 1) : agent->Covers(1, 0);
+  if (!NT_GUARD(stream_revoked, next_is_revoked)) return OkStatus();
   ++totals_.refused;
   return PermissionDenied(fmt::format("{} was revoked{}{}; enrol it anew, with a token and a new identity key",
                                       agent_id, agent->reason.empty() ? "" : ": ", agent->reason));

@@ -3,6 +3,8 @@
 
 #include <vector>
 
+#include "nodetrail/base/guard.h"
+
 namespace nodetrail::collector {
 namespace {
 
@@ -16,7 +18,7 @@ std::string Property(const grpc::AuthContext& peer, const char* name) {
 Status PeerGate::Admit(const grpc::AuthContext& peer) const {
   const Status good =
       revocations_->Check(Property(peer, "x509_pem_cert"), Property(peer, "x509_pem_cert_chain"), clock_->WallNs());
-  if (!good.ok()) {
+  if (NT_GUARD(peer_revoked, !good.ok())) {
     return {good.code() == Code::kPermissionDenied ? Code::kUnauthenticated : Code::kUnavailable,
             std::string(good.message())};
   }

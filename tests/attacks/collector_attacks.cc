@@ -38,32 +38,6 @@ TEST_F(Attack, T07_Replay) {
   Found("verifier: exit 3", static_cast<int>(report.verdict) == 3, VerifyReportText(report));
 }
 
-TEST_F(Attack, T26_StolenTlsCertificate) {
-  // It opens the stream as web-1. A batch needs the ratchet's key or the
-  // identity's: the thief brings an identity of his own.
-  const trail::TestCa ca;
-  const auto attempt = [&](const SealedBatch& batch) {
-    TestAgent honest(ca, "acme", "web-1");
-    Site site(ca);
-    site.Take(honest.Batch());
-    const auto answer = site.Send("web-1", batch.leaf, batch.body);
-    Found("collector: refused, quarantined", Refused(answer) && site.committer->Totals().quarantined == 1,
-          answer.ShortDebugString());
-  };
-  const trail::TestCa stranger("stranger");
-  TestAgent thief(stranger, "acme", "web-1");
-  for (int i = 0; i < 9; ++i) thief.Restart(false);
-  attempt(thief.Batch());
-  // Enrolled himself, as another agent.
-  TestAgent other(ca, "acme", "web-2");
-  for (int i = 0; i < 9; ++i) other.Restart(false);
-  other.edit_statement = [](auto* s) { s->set_agent_id("web-1"); };
-  attempt(other.Batch(3, [](auto* h) { h->set_agent_id("web-1"); }));
-  // And with his own identity, as himself, over the stolen certificate's stream.
-  TestAgent self(ca, "acme", "web-3");
-  attempt(self.Batch());
-}
-
 TEST_F(Attack, T34_BitFlipsBeforeSigning) {
   const trail::TestCa ca;
   TestAgent agent(ca, "acme", "web-1");

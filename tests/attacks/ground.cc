@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/attacks/ground.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <utility>
 
 #include "nodetrail/base/fd.h"
+#include "nodetrail/trail/log_entry.h"
 #include "nodetrail/trail/merkle.h"
 #include "nodetrail/trail/receipt.h"
 #include "nodetrail/trail/trail_store.h"
@@ -34,6 +37,15 @@ Ground::Ground() : log_key(trail::Ed25519Key::Generate()), agent(ca, "acme", "we
 
 void Ground::Take(int count) {
   for (int i = 0; i < count; ++i) batches.push_back(agent.Batch());
+}
+
+void Ground::Enter(trail::v1::LogEntry entry) {
+  entry.set_format_version(1);
+  entry.set_tenant("acme");
+  entry.set_wall_ns(agent.now_ns);
+  auto leaf = trail::MakeLogEntry(entry, log_key);
+  NT_CHECK(leaf.ok());
+  batches.push_back({*std::move(leaf), "", {}, {}});
 }
 
 void Ground::Write() {
@@ -109,6 +121,30 @@ trail::VerifyReport Ground::Verify() const {
   auto report = trail::VerifyTrail(trail(), policy);
   EXPECT_TRUE(report.ok()) << report.status().ToString();
   return report.ok() ? *std::move(report) : trail::VerifyReport();
+}
+
+bool Ground::Names(const SealedBatch& batch, std::string_view reason) const {
+  const trail::VerifyReport report = Verify();
+  const std::string name = fmt::format("{}:{}:{}", batch.header.agent_id(), batch.header.epoch(), batch.header.seq());
+  return std::any_of(report.findings.begin(), report.findings.end(), [&](const trail::Finding& finding) {
+    return finding.kind == trail::FindingKind::kTamper && finding.batch == name && finding.reason == reason;
+  });
+}
+
+trail::v1::LogEntry EnrolEntry(const trail::TestAgent& agent) {
+  trail::v1::LogEntry entry;
+  entry.mutable_enrol()->set_agent_id(agent.agent_id());
+  entry.mutable_enrol()->set_identity_spki_sha256(trail::Bytes(agent.identity().SpkiSha256()));
+  return entry;
+}
+
+trail::v1::LogEntry RevokeEntry(const SealedBatch& from) {
+  trail::v1::LogEntry entry;
+  entry.mutable_revoke()->set_agent_id(from.header.agent_id());
+  entry.mutable_revoke()->set_epoch(from.header.epoch());
+  entry.mutable_revoke()->set_effective_seq(from.header.seq());
+  entry.mutable_revoke()->set_reason("stolen");
+  return entry;
 }
 
 std::string EditHeader(const std::string& leaf, const std::function<void(trail::v1::BatchHeader*)>& edit) {

@@ -27,6 +27,8 @@ class Ground {
   // Batches that the collector took, not yet on the disk.
   void Take(int batches);
   void Take(trail::SealedBatch batch) { batches.push_back(std::move(batch)); }
+  // An entry of the log's own, signed with its key.
+  void Enter(trail::v1::LogEntry entry);
   // The honest collector's trail: bodies, leaves, a checkpoint over all.
   void Write();
 
@@ -52,6 +54,8 @@ class Ground {
 
   // What the auditor's `nodetrail verify` says.
   [[nodiscard]] trail::VerifyReport Verify() const;
+  // … and that it calls this batch tampering, for this reason (nodetrail/trail/verify.h).
+  [[nodiscard]] bool Names(const trail::SealedBatch& batch, std::string_view reason) const;
   [[nodiscard]] int Exit() const { return static_cast<int>(Verify().verdict); }
 
   trail::TempDir dir;
@@ -64,6 +68,10 @@ class Ground {
 
 // The leaf with another header and the signature of before: an edit on the disk.
 std::string EditHeader(const std::string& leaf, const std::function<void(trail::v1::BatchHeader*)>& edit);
+
+// Entries that say who may report, and who no more.
+trail::v1::LogEntry EnrolEntry(const trail::TestAgent& agent);
+trail::v1::LogEntry RevokeEntry(const trail::SealedBatch& from);
 
 std::string Slurp(const std::string& file);
 void Spill(const std::string& file, const std::string& bytes);

@@ -131,6 +131,8 @@ Status Site::Start(collector::Cosigner* witnesses) {
   options.trail_dir = trail();
   options.tenant = "acme";
   options.clock = &clock;
+  options.log_key = key_.public_key();
+  options.sign_entry = [this](const trail::v1::LogEntry& entry) { return trail::MakeLogEntry(entry, key_); };
   collector::Sequencer::Options signing;
   signing.trail_dir = trail();
   signing.cosigner = witnesses;
@@ -172,6 +174,16 @@ ingest::v1::ServerMessage Site::Send(const std::string& agent_id, const std::str
 void Site::Take(const trail::SealedBatch& batch) {
   const auto answer = Send(batch);
   ASSERT_TRUE(Acked(answer)) << answer.ShortDebugString();
+}
+
+void Site::Enter(trail::v1::LogEntry entry) {
+  Result<uint64_t> entered = Internal("not called");
+  committer->Enter(
+      std::move(entry),
+      [](const trail::Enrolments&, const trail::ChainHead*, trail::v1::LogEntry*) { return OkStatus(); },
+      [&](const Result<uint64_t>& index) { entered = index; });
+  committer->Step();
+  ASSERT_TRUE(entered.ok()) << entered.status().ToString();
 }
 
 std::string Site::Sign() {

@@ -13,6 +13,7 @@
 #include "agent/spool/spool.h"
 #include "collector/ingest/committer.h"
 #include "collector/log/sequencer.h"
+#include "nodetrail/trail/log_entry.h"
 #include "nodetrail/trail/verify.h"
 #include "trail/testing/temp_dir.h"
 #include "trail/testing/test_pki.h"
@@ -61,6 +62,8 @@ class Site {
   }
   // Sends, and fails the test unless it is acknowledged.
   void Take(const trail::SealedBatch& batch);
+  // An entry of the log's own; fails the test unless it is taken.
+  void Enter(trail::v1::LogEntry entry);
   // The sequencer's round: reads back and signs. Its problem, or empty.
   std::string Sign();
   [[nodiscard]] int Exit();

@@ -207,8 +207,6 @@ std::string Markdown() {
       "a mark\n"
       "means that an attack of this table is proven to need it.\n\n"
       "## Not in the table\n\n"
-      "- T27, an enrolment token used twice: it is refused (`nt_e2e_test.Enrolment`), but no row takes that check out "
-      "yet.\n"
       "- T31, a silent read by an administrator: the collector does not record who reads over its API, and a read of "
       "its\n"
       "  disk can't be seen by anybody.\n";
