@@ -230,6 +230,8 @@ bool Sequencer::Step() {
   if (status.ok()) status = SignAndPublish();
   if (!status.ok()) SetProblem(status);
   const std::lock_guard lock(mutex_);
+  // What could not be done is done by now, even if that needed no new checkpoint.
+  if (status.ok()) head_.problem.clear();
   return !refused_;
 }
 
@@ -300,7 +302,9 @@ Status Sequencer::SignAndPublish() {
   NT_CHECK(range_.size() >= signed_size_);
   NT_RETURN_IF_ERROR(PublishTiles(&TilePublisher::Publish));
   const bool grown = range_.size() != signed_size_ || published_.empty() || unsigned_;
-  if (!grown && (cosigned_ || options_.cosigner == nullptr)) {
+  // A cosignature that came later, and whose publication failed, is written again.
+  const bool written = published_ == base_ + lines_;
+  if (!grown && written && (cosigned_ || options_.cosigner == nullptr)) {
     tiles_.Prune();
     Announce();
     return OkStatus();
