@@ -197,6 +197,49 @@ TEST_F(SpoolLadder, WithoutRoomHeadersGoIntoTheReserveAndThenNothing) {
   EXPECT_TRUE(CheckDrained(spool.get(), from).empty());
 }
 
+// A loss that was declared must not be lost itself; and where a statement is no
+// smaller than the body, nothing is won by giving that up.
+TEST_F(SpoolLadder, WithoutRoomTheAgentsOwnWordsAndSmallBodiesStay) {
+  auto spool = Open();
+  while (spool->stats().level < SpoolLevel::kHeadersOnly) {
+    ASSERT_TRUE(Put(spool.get(), EvidenceClass::kCritical).ok());
+  }
+  const size_t from = batches_.size();
+  ASSERT_TRUE(Put(spool.get(), EvidenceClass::kVital, 3 * kKiB).ok());
+  EXPECT_GT(batches_.back().body.size(), 2 * kKiB);
+  ASSERT_TRUE(Put(spool.get(), EvidenceClass::kBulk, 500).ok());
+  ASSERT_TRUE(Put(spool.get(), EvidenceClass::kVital, 20 * kKiB).ok());
+  EXPECT_EQ(spool->stats().level, SpoolLevel::kHeadersOnly);
+  Status status;
+  uint64_t words = 2;
+  for (; status.ok() && words < 200; ++words) {
+    status = Put(spool.get(), words % 2 == 0 ? EvidenceClass::kNormal : EvidenceClass::kVital, 700);
+    ASSERT_LE(spool->stats().bytes, options_.max_bytes);
+    ASSERT_LE(DiskBytes(), options_.max_bytes + options_.segment_bytes + 64 * kKiB);
+  }
+  EXPECT_EQ(status.code(), Code::kResourceExhausted) << status.ToString();
+  EXPECT_EQ(spool->stats().level, SpoolLevel::kFull);
+  EXPECT_FALSE(fs::exists(options_.dir + "/reserve.headers"));
+  EXPECT_GT(words, 5U);
+  spool.reset();
+  spool = Open();
+  ExpectClean(*spool);
+  std::set<uint64_t> evicted = CheckDrained(spool.get());
+  evicted.erase(evicted.begin(), evicted.lower_bound(from));
+  EXPECT_EQ(evicted, std::set<uint64_t>{from + 2}) << "more than 4 KiB";
+}
+
+// At 95 % too: small bodies of a low class.
+TEST_F(SpoolLadder, SmallBodiesStayAtEveryStep) {
+  const auto spool = Open();
+  while (spool->stats().level < SpoolLevel::kCriticalOnly) {
+    ASSERT_TRUE(Put(spool.get(), EvidenceClass::kCritical).ok());
+  }
+  ASSERT_TRUE(Put(spool.get(), EvidenceClass::kBulk, 500).ok());
+  ASSERT_TRUE(Put(spool.get(), EvidenceClass::kNormal, 500).ok());
+  EXPECT_TRUE(CheckDrained(spool.get()).empty());
+}
+
 // I6: the cap holds, whatever comes while the collector is away.
 TEST_F(SpoolLadder, TheDiskCapHoldsUnderALoad) {
   auto spool = Open();

@@ -14,6 +14,7 @@
 #include <condition_variable>
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -286,7 +287,7 @@ struct Spool::Impl {
       uint64_t offset = 0;
       SpoolSalt salt;
       const auto fits = [&] {
-        if (active_fd < 0 || (active_is_reserve && has_body)) return false;
+        if (active_fd < 0 || (active_is_reserve && has_body && !no_room)) return false;
         const std::lock_guard guard(mu);
         offset = segments.back().used;
         salt = segments.back().salt;
@@ -332,9 +333,10 @@ struct Spool::Impl {
   // The record is durable; mu is held.
   void Appended(const trail::SealedBatch& batch, uint64_t rest, SegmentInfo* segment);
   Status AppendWhole(const trail::SealedBatch& batch, EvidenceClass cls);
-  // The leaf, and a statement in the body's place. A batch without a body is
-  // as small as that already.
+  // The leaf, and a statement in the body's place; with its body if that stays
+  // (spool_ladder.cc). In the room that was kept for that if there is no other.
   Status AppendHeader(const trail::SealedBatch& batch, EvidenceClass cls);
+  Status AppendIntoReserve(const std::function<Status()>& write);
   Status AppendByLevel(const trail::SealedBatch& batch, EvidenceClass cls);
   Status Append(const trail::SealedBatch& batch, EvidenceClass cls);
   // Each step up and the way back is said once. mu is not held.

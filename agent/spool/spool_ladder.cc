@@ -8,6 +8,13 @@ namespace {
 
 // A key that does not sign now is not asked again at once.
 constexpr std::chrono::seconds kSignerPause{30};
+// What the agent says of itself is why the trail can be judged at all: a gap or
+// a loss that is given up would be one that nobody declared.
+constexpr uint64_t kMaxVitalBody = 4096;
+
+bool StaysWhole(EvidenceClass cls, uint64_t body_bytes) {
+  return body_bytes < kMinEvictableBody || (cls == EvidenceClass::kVital && body_bytes <= kMaxVitalBody);
+}
 
 }  // namespace
 
@@ -129,27 +136,26 @@ Status Spool::Impl::AppendWhole(const trail::SealedBatch& batch, EvidenceClass c
 }
 
 Status Spool::Impl::AppendHeader(const trail::SealedBatch& batch, EvidenceClass cls) {
-  std::string eviction;
-  if (!batch.body.empty()) {
-    auto made = options.signer->Sign(batch.header, batch.batch_hash);
-    options.signer->Done();
-    if (!made.ok()) {
-      EvictionFailed(Annotate(made.status(), "spool: sign for an evicted body"));
-      return ResourceExhausted("spool: full, and no statement about a body can be signed");
-    }
-    eviction = std::move(*made);
+  if (StaysWhole(cls, batch.body.size())) return AppendIntoReserve([&] { return AppendWhole(batch, cls); });
+  auto eviction = options.signer->Sign(batch.header, batch.batch_hash);
+  options.signer->Done();
+  if (!eviction.ok()) {
+    EvictionFailed(Annotate(eviction.status(), "spool: sign for an evicted body"));
+    return ResourceExhausted("spool: full, and no statement about a body can be signed");
   }
-  const auto write = [&] {
-    if (batch.body.empty()) return AppendWhole(batch, cls);
+  return AppendIntoReserve([&] {
     return Write(
-        SpoolRecordType::kEvicted, EncodeEvictedPayload(next_lsn, batch.leaf, eviction), true, kAckReserve,
+        SpoolRecordType::kEvicted, EncodeEvictedPayload(next_lsn, batch.leaf, *eviction), true, kAckReserve,
         [&](SegmentInfo* segment) {
-          Appended(batch, eviction.size(), segment);
+          Appended(batch, eviction->size(), segment);
           Count(DescribeEviction(batch.header));
           ++counters.header_only;
         },
         cls);
-  };
+  });
+}
+
+Status Spool::Impl::AppendIntoReserve(const std::function<Status()>& write) {
   Status status = write();
   if (status.code() != Code::kResourceExhausted) return status;
   no_room = true;
@@ -161,7 +167,8 @@ Status Spool::Impl::AppendByLevel(const trail::SealedBatch& batch, EvidenceClass
   const uint64_t size = RecordBytes(8 + batch.leaf.size() + batch.body.size());
   if (LevelOf(Used() + size, Usable()) >= SpoolLevel::kEvict) MakeRoom();
   const bool low = cls == EvidenceClass::kBulk || cls == EvidenceClass::kNormal;
-  if (low && !batch.body.empty() && CanSign() && LevelOf(Used() + size, Usable()) >= SpoolLevel::kCriticalOnly) {
+  const bool stays = StaysWhole(cls, batch.body.size());
+  if (low && !stays && CanSign() && LevelOf(Used() + size, Usable()) >= SpoolLevel::kCriticalOnly) {
     return AppendHeader(batch, cls);
   }
   Status status = AppendWhole(batch, cls);
@@ -169,7 +176,7 @@ Status Spool::Impl::AppendByLevel(const trail::SealedBatch& batch, EvidenceClass
   if (MakeRoom()) status = AppendWhole(batch, cls);
   if (status.code() != Code::kResourceExhausted) return status;
   no_room = true;
-  return CanSign() ? AppendHeader(batch, cls) : status;
+  return (stays && options.signer != nullptr) || CanSign() ? AppendHeader(batch, cls) : status;
 }
 
 Status Spool::Impl::Append(const trail::SealedBatch& batch, EvidenceClass cls) {
