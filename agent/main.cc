@@ -16,6 +16,7 @@
 #include "agent/enrol/enrol.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/config_loader.h"
+#include "nodetrail/base/last_words.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/base/notify.h"
 #include "nodetrail/base/version.h"
@@ -100,6 +101,8 @@ int RunRenew(const nodetrail::config::v1::AgentConfig& config, bool force) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  nodetrail::InstallLastWords("nodetrail-agent");
+  NT_CHECK(nodetrail::InstallOpenSslLastWords());
   HardenProcess();
   CLI::App app{
       "Observes what happens on this node, signs it and ships it to a collector.\n"
@@ -119,7 +122,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("nodetrail-agent ") + nodetrail::kVersion);
   app.footer(
       "Signals: SIGTERM and SIGINT drain, seal and stop within 10 s.\n"
-      "Exit status: 0 stopped in order, 2 configuration, 3 kernel or privileges, 4 keys or certificates, 5 storage.\n"
+      "Exit status: 0 stopped in order, 2 configuration, 3 kernel or privileges, 4 keys or certificates, 5 storage,\n"
+      "71 no memory.\n"
       "Example: nodetrail-agent --config /etc/nodetrail/agent.yaml");
   try {
     app.parse(argc, argv);

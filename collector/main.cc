@@ -19,6 +19,7 @@
 #include "collector/collector.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/config_loader.h"
+#include "nodetrail/base/last_words.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/base/notify.h"
 #include "nodetrail/base/version.h"
@@ -92,6 +93,8 @@ void Serve(const nodetrail::collector::Collector& collector, int signal_fd) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  nodetrail::InstallLastWords("nodetrail-collector");
+  NT_CHECK(nodetrail::InstallOpenSslLastWords());
   HardenProcess();
   CLI::App app{"Takes signed batches from agents, verifies them, keeps them in an append-only log and answers queries.",
                "nodetrail-collector"};
@@ -109,7 +112,8 @@ int main(int argc, char** argv) {
   app.footer(
       "Signals: SIGTERM and SIGINT commit what was received, sign a checkpoint and stop within 10 s; SIGHUP does\n"
       "nothing (renewed certificates are taken from their files by themselves).\n"
-      "Exit status: 0 stopped in order, 2 configuration or port, 4 keys or certificates, 5 storage.\n"
+      "Exit status: 0 stopped in order, 2 configuration or port, 4 keys or certificates, 5 storage,\n"
+      "71 no memory.\n"
       "Example: nodetrail-collector --config /etc/nodetrail/collector.yaml");
   try {
     app.parse(argc, argv);

@@ -1,22 +1,23 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# ./dev test-fault: the sweeps of SIGKILL, the tests of the other faults, and a
-# table of all rows.
+# ./dev test-fault: the sweeps of SIGKILL and of refused allocations, the tests
+# of the other faults, and a table of all rows.
 # shellcheck disable=SC2154
 
-verb_test_fault() { # [--full] [--points N] [--side agent|collector] [--point N] [--json FILE]
-  local side='' json=$root/build/log/fault.json sweep=()
+verb_test_fault() { # [--full] [--points N] [--side agent|collector [--fault kill|memory] [--point N]] [--json FILE]
+  local side='' fault='' json=$root/build/log/fault.json sweep=()
   while (($#)); do
     case $1 in
       --full)
         sweep+=(--full)
         export NODETRAIL_FAULT_FULL=1
         ;;
-      --side | --point | --points | --json)
+      --side | --fault | --point | --points | --json)
         [[ -n ${2:-} ]] || misuse "$1 needs a value"
         case $1 in
           --side) side=$2 ;;
+          --fault) fault=$2 ;;
           --json) json=$2 ;;
           *) sweep+=("$1" "$2") ;;
         esac
@@ -27,17 +28,25 @@ verb_test_fault() { # [--full] [--points N] [--side agent|collector] [--point N]
     shift
   done
   [[ -z $side || $side == agent || $side == collector ]] || misuse "--side agent, or --side collector"
-  [[ " ${sweep[*]-} " != *" --point "* || -n $side ]] || misuse "--point needs --side"
+  [[ -z $fault || $fault == kill || $fault == memory ]] || misuse "--fault kill, or --fault memory"
+  [[ -n $side || (-z $fault && " ${sweep[*]-} " != *" --point "*) ]] || misuse "--fault and --point need --side"
   install_packages packaging/build-deps.txt packaging/ci-deps.txt
   build dev
   local bin=build/dev/bin log=build/log failed='' name
   mkdir -p "$log"
   rm -f "$log"/fault-*.json "$log/fault-junit.xml"
-  for name in ${side:-agent collector}; do
-    say "row $([[ $name == agent ]] && echo 1 || echo 35): the $name killed at its file operations"
-    "$bin/nt_fault_sweep" --side "$name" --jobs "$(nproc)" --json "$log/fault-$name.json" "${sweep[@]}" \
-      2>"$log/fault-$name.log" || failed+=" $name"
-  done
+  local row kind what
+  while read -r row name kind what; do
+    [[ -z $side || $side$fault == "$name" && $kind == kill || $side$fault == "$name$kind" ]] || continue
+    say "row $row: the $name $what"
+    "$bin/nt_fault_sweep" --side "$name" --fault "$kind" --jobs "$(nproc)" --json "$log/fault-$name-$kind.json" \
+      "${sweep[@]}" 2>"$log/fault-$name-$kind.log" || failed+=" $name-$kind"
+  done <<'EOF'
+1 agent kill killed at its file operations
+35 collector kill killed at its file operations
+15 agent memory refused an allocation
+15 collector memory refused an allocation
+EOF
   # One side is for whoever looks at one side.
   if [[ -n $side ]]; then
     [[ -z $failed ]] || die "the sweep failed"
@@ -49,7 +58,8 @@ verb_test_fault() { # [--full] [--points N] [--side agent|collector] [--point N]
   [[ -n $(root_tier_obstacle) ]] || ensure_tracefs
   ctest --test-dir build/dev -j"$(nproc)" --output-on-failure --output-junit "$root/$log/fault-junit.xml" \
     -R "$("${table[@]}" names "${rows[@]}")" || failed+=" tests"
-  "${table[@]}" show "${rows[@]}" --junit "$log/fault-junit.xml" --sweep "$log/fault-agent.json" \
-    --sweep "$log/fault-collector.json" --json "$json" || failed+=" table"
+  "${table[@]}" show "${rows[@]}" --junit "$log/fault-junit.xml" --json "$json" \
+    --sweep "$log/fault-agent-kill.json" --sweep "$log/fault-collector-kill.json" \
+    --sweep "$log/fault-agent-memory.json" --sweep "$log/fault-collector-memory.json" || failed+=" table"
   [[ -z $failed ]] || die "the fault table does not hold:$failed"
 }

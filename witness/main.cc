@@ -18,6 +18,7 @@
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/config_loader.h"
 #include "nodetrail/base/fd.h"
+#include "nodetrail/base/last_words.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/base/notify.h"
 #include "nodetrail/base/version.h"
@@ -227,6 +228,8 @@ int RunDaemon(const std::string& config_path, bool check_only) {
 }
 
 int Main(int argc, char** argv) {
+  InstallLastWords("nodetrail-witness");
+  NT_CHECK(InstallOpenSslLastWords());
   HardenProcess();
   CLI::App app{"Cosigns the checkpoints of transparency logs that only ever grow (https://c2sp.org/tlog-witness).",
                "nodetrail-witness"};
@@ -237,7 +240,8 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("nodetrail-witness ") + kVersion);
   app.footer(
       "Without a command it serves until SIGTERM or SIGINT; SIGHUP takes the TLS certificate anew.\n"
-      "Exit status: 0 stopped in order, 2 configuration or port, 4 keys or certificates, 5 storage.\n"
+      "Exit status: 0 stopped in order, 2 configuration or port, 4 keys or certificates, 5 storage,\n"
+      "71 no memory.\n"
       "Example: nodetrail-witness keygen --name witness.example.com/w1 --out /etc/nodetrail/pki/witness.key");
   std::function<int()> action = [&] { return RunDaemon(config_path, check_only); };
 

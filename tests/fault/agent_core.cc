@@ -18,7 +18,9 @@
 //   key                         with the memfd of the chain's key
 //   swap                        the certificates may be exchanged now
 //
-// Exit status: 0 done and all is acknowledged, 3 not acknowledged in time, 4 an error, which is on standard error.
+// Exit status: 0 done and all is acknowledged, 3 not acknowledged in time, 5 an error, which is on standard
+// error; what the agent has of its own.
+#include <dlfcn.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -42,10 +44,12 @@
 #include "agent/ship/shipper.h"
 #include "agent/ship/spool_source.h"
 #include "agent/spool/spool.h"
+#include "nodetrail/base/last_words.h"
 #include "nodetrail/base/log.h"
 #include "tests/fakes/fake_names.h"
 #include "tests/fakes/fake_proc_reader.h"
 #include "tests/fakes/replay_source.h"
+#include "tests/fault/shim/kill_page.h"
 
 namespace nodetrail::agent {
 namespace {
@@ -58,6 +62,12 @@ constexpr milliseconds kAckDeadline{20'000};
 // A group is sealed, then acknowledged, then the next begins: so point N is
 // nearly the same place in each run, and both threads still meet in a group.
 constexpr int kGroupBatches[] = {1, 3, 2, 5, 1, 4};
+
+// Told to the library that is preloaded, if one is.
+void Mark(fault_mark mark) {
+  static const auto tell = reinterpret_cast<void (*)(int)>(::dlsym(RTLD_DEFAULT, "nt_fault_mark"));
+  if (tell != nullptr) tell(mark);
+}
 
 // Real time, which the script moves on so that batches close without waiting.
 class StepClock final : public Clock {
@@ -187,7 +197,7 @@ class Core {
       if (status.ok()) continue;
       std::fprintf(stderr, "nt_agent_core: life %llu: %s\n", static_cast<unsigned long long>(life),
                    status.ToString().c_str());
-      return status.code() == Code::kDeadlineExceeded ? 3 : 4;
+      return status.code() == Code::kDeadlineExceeded ? 3 : 5;
     }
     return 0;
   }
@@ -281,6 +291,7 @@ class Core {
       NT_RETURN_IF_ERROR(pipeline->Report(event::v1::KIND_AGENT_LOSS, loss));
     }
     shipper.Start();
+    Mark(MARK_RUNNING);
 
     const uint64_t groups = Number("groups") == 0 ? std::size(kGroupBatches) : Number("groups");
     for (uint64_t group = 0; group < groups; ++group) {
@@ -344,6 +355,8 @@ class Core {
 int main(int argc, char** argv) {
   std::map<std::string, std::string, std::less<>> args;
   for (int i = 1; i + 1 < argc; i += 2) args[std::string(argv[i]).substr(2)] = argv[i + 1];
+  nodetrail::InstallLastWords("nt_agent_core");
+  NT_CHECK(nodetrail::InstallOpenSslLastWords());
   nodetrail::log::Init("nt_agent_core", nodetrail::log::Level::kInfo, false);
   return nodetrail::agent::Core(std::move(args)).Run();
 }

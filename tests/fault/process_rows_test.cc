@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rows of the fault table that need whole processes: no memory, no
-// descriptors, no CPU, no disk, and peers that want harm.
+// Rows of the fault table that need whole processes: no descriptors, no CPU, no
+// disk, and peers that want harm.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -11,96 +11,22 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <random>
 
-#include "collector/test_fixture.h"
-#include "tests/e2e/harness.h"
-#include "tests/fakes/tcp_proxy.h"
-#include "tests/fault/sweep.h"
-#include "tests/fault/trail_facts.h"
+#include "tests/fault/process_fixture.h"
 
 namespace nodetrail::fault {
 namespace {
 
 namespace fs = std::filesystem;
 using collector::BatchMaker;
-using collector::MemorySource;
 using collector::RawAgent;
-using collector::WaitUntil;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-using testing::TcpProxy;
-
-// A memory cgroup for one process of ours. v1 or v2, below the cgroup that
-// this test runs in.
-class MemoryGroup {
- public:
-  explicit MemoryGroup(uint64_t bytes) {
-    std::ifstream own("/proc/self/cgroup");
-    for (std::string line; std::getline(own, line);) {
-      const size_t second = line.find(':', line.find(':') + 1);
-      if (second == std::string::npos) continue;
-      const std::string controllers = line.substr(line.find(':') + 1, second - line.find(':') - 1);
-      const std::string path = line.substr(second + 1);
-      if (controllers == "memory")
-        TryAt("/sys/fs/cgroup/memory" + path, "memory.limit_in_bytes", "memory.usage_in_bytes", bytes);
-      if (controllers.empty()) TryAt("/sys/fs/cgroup" + path, "memory.max", "memory.current", bytes);
-    }
-  }
-  ~MemoryGroup() {
-    if (dir_.empty()) return;
-    WaitUntil([&] { return ::rmdir(dir_.c_str()) == 0; }, milliseconds(5'000));
-  }
-  // Empty if there is one; else why not.
-  [[nodiscard]] const std::string& obstacle() const { return obstacle_; }
-  // A command that enters the group, then becomes `argv`.
-  [[nodiscard]] std::vector<std::string> Enter(const std::vector<std::string>& argv) const {
-    std::vector<std::string> out{"/bin/sh", "-c", "echo $$ >" + dir_ + "/cgroup.procs && exec \"$@\"", "sh"};
-    out.insert(out.end(), argv.begin(), argv.end());
-    return out;
-  }
-  // Takes away what can be taken: v2 kills for it, v1 refuses at some point, and whatever grows then is killed.
-  void Squeeze() const {
-    uint64_t usage = 0;
-    std::ifstream(dir_ + "/" + usage_) >> usage;
-    while (usage > (1U << 20) && Limit(usage)) usage -= 128U << 10;
-  }
-
- private:
-  bool Limit(uint64_t bytes) const {
-    std::ofstream out(limit_);
-    out << bytes << std::flush;
-    return out.good();
-  }
-
-  void TryAt(const std::string& parent, const char* limit, const char* usage, uint64_t bytes) {
-    if (!dir_.empty()) return;
-    const std::string dir = fmt::format("{}/nt-fault-{}", parent, ::getpid());
-    if (::mkdir(dir.c_str(), 0755) != 0) {
-      obstacle_ = fmt::format("mkdir {}: {}", dir, ErrnoName(errno));
-      return;
-    }
-    limit_ = dir + "/" + limit;
-    usage_ = usage;
-    if (!Limit(bytes)) {
-      obstacle_ = "no memory limit can be set in " + dir;
-      ::rmdir(dir.c_str());
-      return;
-    }
-    dir_ = dir;
-    obstacle_.clear();
-  }
-
-  std::string dir_, limit_, usage_;
-  std::string obstacle_ = "no memory cgroup";
-};
+using e2e::AgentOptions;
 
 uint64_t OpenDescriptors(pid_t pid) {
   std::error_code none;
@@ -125,91 +51,6 @@ uint64_t PeakMemoryBytes(pid_t pid) {
     if (line.starts_with("VmHWM:")) return std::strtoull(line.c_str() + 6, nullptr, 10) * 1024;
   }
   return 0;
-}
-
-// The real collector, and one honest shipper behind a proxy.
-class FaultCollector : public collector::CollectorTest {
- protected:
-  FaultCollector() { WriteCollectorConfig(pki(), dir_.path()); }
-
-  void StartProcess(const MemoryGroup* group = nullptr) {
-    process_.reset();
-    const std::map<std::string, std::string> env;
-    process_ = group == nullptr ? std::make_unique<CollectorProcess>(dir_.path(), env)
-                                : std::make_unique<CollectorProcess>(dir_.path(), env, group->Enter({}));
-    const int port = process_->Port();
-    ASSERT_NE(port, 0) << Tail(dir_.path() + "/collector.log");
-    port_ = port;
-    if (proxy_ == nullptr) proxy_ = std::make_unique<TcpProxy>(port);
-    proxy_->set_target(port);
-  }
-  void StartShipper() {
-    shipper_ = std::make_unique<agent::Shipper>(ShipTo(proxy_->port()), &source_, &clock_);
-    shipper_->Start();
-  }
-  void Add(int n, size_t padding = 50) {
-    for (int i = 0; i < n; ++i) {
-      const trail::SealedBatch batch = maker_.Next(1, padding);
-      sent_.push_back(batch.leaf);
-      source_.Add(batch);
-    }
-    if (shipper_ != nullptr) shipper_->Notify();
-  }
-  bool Drained() {
-    return WaitUntil([&] { return source_.size() == 0; }, milliseconds(60'000));
-  }
-  // Stops it and judges the trail: every batch once, byte for byte, intact.
-  void ExpectAll() {
-    ASSERT_TRUE(Drained()) << shipper_->Stats().last_error;
-    process_->child().Signal(SIGTERM);
-    EXPECT_EQ(process_->child().Wait(seconds(30)), 0) << Tail(dir_.path() + "/collector.log");
-    const auto logged = ReadTrail(dir_.path() + "/trail");
-    ASSERT_TRUE(logged.ok()) << logged.status().ToString();
-    std::vector<std::string> leaves;
-    for (const LoggedBatch& batch : *logged) {
-      if (batch.agent_id == "web-1") leaves.push_back(batch.leaf);
-    }
-    EXPECT_EQ(leaves.size(), sent_.size());
-    EXPECT_TRUE(leaves == sent_);
-    const std::string log = dir_.path() + "/verify.log";
-    Child verify({Binary("nodetrail"), "verify", "--identity-ca", pki().File("identity-ca/ca.pem"), "--log-key",
-                  dir_.path() + "/trail/log/log.vkey", dir_.path() + "/trail"},
-                 log);
-    EXPECT_EQ(verify.Wait(seconds(60)), 0) << Tail(log);
-  }
-
-  MemorySource source_;
-  std::vector<std::string> sent_;
-  BatchMaker maker_{pki(), "web-1"};
-  int port_ = 0;
-  std::unique_ptr<CollectorProcess> process_;
-  std::unique_ptr<TcpProxy> proxy_;
-  std::unique_ptr<agent::Shipper> shipper_;
-};
-
-// The kernel kills the collector for want of memory, in the middle of load.
-TEST_F(FaultCollector, Row16_AnOomKillLosesNothing) {
-  const MemoryGroup group(1U << 30);
-  if (!group.obstacle().empty()) GTEST_SKIP() << "no memory cgroup can be made here: " << group.obstacle();
-  StartProcess(&group);
-  StartShipper();
-  Add(20);
-  ASSERT_TRUE(Drained());
-  group.Squeeze();
-  // Each connection takes some.
-  std::vector<std::unique_ptr<RawAgent>> streams;
-  ASSERT_TRUE(WaitUntil(
-      [&] {
-        Add(1);
-        streams.push_back(std::make_unique<RawAgent>(port_, pki().Agent("web-2")));
-        streams.back()->Hello("web-2");
-        return process_->child().Wait(milliseconds(20)).has_value();
-      },
-      milliseconds(60'000)));
-  EXPECT_EQ(process_->child().Wait(milliseconds(0)), 128 + SIGKILL);
-  streams.clear();
-  StartProcess();
-  ExpectAll();
 }
 
 // No descriptor is left for bodies, connections, the index: batches wait with
@@ -333,67 +174,6 @@ TEST_F(FaultCollector, Row45_HostileAgents) {
 }
 
 // ---- the agent, whole, with its probes ------------------------------------
-
-using e2e::AgentOptions;
-using e2e::Eventually;
-using e2e::Json;
-using e2e::Node;
-
-class FaultAgent : public ::testing::Test {
- protected:
-  // `count` files made and deleted; how many that were.
-  uint64_t Act(int count) {
-    const std::string work = node_.dir() + "/work";
-    fs::create_directories(work);
-    const Json truth = Json::parse(
-        e2e::RunCommand({e2e::Binary("nt_e2e_load"), work, "--count", std::to_string(count)}).out, nullptr, false);
-    EXPECT_EQ(truth.at("failed"), 0);
-    pids_.push_back(truth.at("pid"));
-    return truth.at("deleted").get<uint64_t>();
-  }
-  // Deletions by the load that are in the trail, and those that are counted as lost.
-  std::pair<uint64_t, uint64_t> Told() {
-    uint64_t told = 0, lost = 0;
-    for (const pid_t pid : pids_) {
-      told += node_.Query({"--since", "1h", "--kind", "file.delete", fmt::format("pid:{}", pid)}).size();
-    }
-    for (const Json& e : node_.Query({"--since", "1h", "--kind", "agent.loss"})) {
-      if (e.at("resource").at("kind") == "file.delete") lost += e.at("resource").at("count").get<uint64_t>();
-    }
-    return {told, lost};
-  }
-
-  Node node_{"fault"};
-  std::vector<pid_t> pids_;
-};
-
-TEST_F(FaultAgent, Row16_AnOomKillIsADeclaredGap) {
-  const MemoryGroup group(1U << 30);
-  if (!group.obstacle().empty()) GTEST_SKIP() << "no memory cgroup can be made here: " << group.obstacle();
-  node_.StartCollector();
-  node_.WriteAgentConfig({});
-  node_.agent =
-      e2e::Process(group.Enter({e2e::Binary("nodetrail-agent"), "--config", node_.agent_config()}), node_.log("agent"));
-  ASSERT_TRUE(Eventually([&] { return !node_.AgentStatus().is_null(); }, seconds(120)));
-  const uint64_t before = Act(200);
-  ASSERT_TRUE(node_.Settled());
-  group.Squeeze();
-  ASSERT_TRUE(Eventually(
-      [&] {
-        Act(5'000);
-        return !node_.agent.running();
-      },
-      seconds(60)));
-  EXPECT_EQ(node_.agent.Wait(milliseconds(0)), 128 + SIGKILL);
-  pids_.resize(1);
-  node_.StartAgent();
-  ASSERT_TRUE(node_.Settled());
-  EXPECT_EQ(Told().first, before);
-  const auto gaps = node_.Query({"--since", "1h", "--kind", "agent.gap"});
-  ASSERT_EQ(gaps.size(), 1U);
-  EXPECT_FALSE(gaps[0].at("resource").at("clean").get<bool>());
-  EXPECT_EQ(node_.Verify().first, 1);
-}
 
 // No descriptor for a new segment, a connection, a look into /proc: nothing is
 // lost in silence, and it goes on once there are some.

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,29 +22,6 @@ extern char** environ;
 namespace nodetrail::fault {
 
 using std::chrono::milliseconds;
-
-KillPage::KillPage(std::string path, uint64_t kill_at) : path_(std::move(path)) {
-  const UniqueFd fd(::open(path_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  NT_CHECK(fd.valid() && ::ftruncate(fd.get(), sizeof(kill_page)) == 0);
-  void* at = ::mmap(nullptr, sizeof(kill_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-  NT_CHECK(at != MAP_FAILED);
-  page_ = static_cast<kill_page*>(at);
-  page_->kill_at = kill_at;
-}
-
-KillPage::~KillPage() { ::munmap(page_, sizeof(kill_page)); }
-
-std::map<std::string, std::string> KillPage::Environment(const std::string& dirs) const {
-  return {{"LD_PRELOAD", std::string(NT_BINARY_DIR) + "/lib/nt_kill_shim.so"},
-          {"NT_KILL_PAGE", path_},
-          {"NT_KILL_DIRS", dirs}};
-}
-
-std::string KillPage::Where(uint64_t point) const {
-  const uint64_t call = (point + 1) / 2;
-  if (point == 0 || call > KILL_ENTRIES) return "no point";
-  return fmt::format("{} {}", point % 2 == 1 ? "before" : "after", page_->entries[call - 1]);
-}
 
 Child::Child(const std::vector<std::string>& argv, const std::string& log,
              const std::map<std::string, std::string>& env, const std::vector<int>& passed) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Kills a program before and after each of its file operations, one run per
-// point, lets it start again, and asks an oracle whether anything was lost.
+// Does something to a program at each of many points, one run per point, lets
+// it start again, and asks an oracle whether anything was lost.
 #ifndef NODETRAIL_TESTS_FAULT_SWEEP_H_
 #define NODETRAIL_TESTS_FAULT_SWEEP_H_
 
@@ -19,37 +19,17 @@
 #include "nodetrail/base/status.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/fakes/test_pki.h"
-#include "tests/fault/shim/kill_page.h"
+#include "tests/fault/injection.h"
 
 namespace nodetrail::fault {
 
 struct PointResult {
-  uint64_t point = 0;    // 0: not killed
+  uint64_t point = 0;    // 0: nothing was done
   bool reached = false;  // false: the run had fewer points than the counting run
   std::string where;     // "before pwrite spool/00….seg"
+  std::string ended;     // how the program did: "killed before pwrite", "exit 71"
   std::string wrong;     // empty: everything holds
   std::chrono::milliseconds took{0};
-};
-
-// The page that the program under test shares with us.
-class KillPage {
- public:
-  // `kill_at` 0 counts only. `path` is made.
-  KillPage(std::string path, uint64_t kill_at);
-  ~KillPage();
-  KillPage(const KillPage&) = delete;
-  KillPage& operator=(const KillPage&) = delete;
-
-  // For the environment of the program; folders are absolute.
-  [[nodiscard]] std::map<std::string, std::string> Environment(const std::string& dirs) const;
-  // Two points a call.
-  [[nodiscard]] uint64_t points() const { return 2 * page_->calls; }
-  [[nodiscard]] bool loaded() const { return page_->loaded == 1; }
-  [[nodiscard]] std::string Where(uint64_t point) const;
-
- private:
-  std::string path_;
-  kill_page* page_ = nullptr;
 };
 
 // A child. Killed and reaped when it goes.
@@ -114,17 +94,21 @@ class CollectorProcess {
   Child child_;
 };
 
-// One side of the sweep. RunPoint is called by several threads at once.
+// One side of a sweep. RunPoint is called by several threads at once.
 class Side {
  public:
+  explicit Side(Fault fault) : fault_(fault) {}
   virtual ~Side() = default;
   [[nodiscard]] virtual std::string_view name() const = 0;
-  [[nodiscard]] virtual int row() const = 0;
+  [[nodiscard]] Fault fault() const { return fault_; }
   // `points`: how many there are (of a counting run, point 0).
   virtual PointResult RunPoint(uint64_t point, uint64_t* points) = 0;
+
+ private:
+  const Fault fault_;
 };
-std::unique_ptr<Side> MakeAgentSide(const Bench* bench);
-std::unique_ptr<Side> MakeCollectorSide(const Bench* bench);
+std::unique_ptr<Side> MakeAgentSide(const Bench* bench, Fault fault);
+std::unique_ptr<Side> MakeCollectorSide(const Bench* bench, Fault fault);
 
 // `nodetrail verify`: empty if its exit status is 0 or 1, else what it says.
 // `prior`: a checkpoint that the log must extend; may be empty.

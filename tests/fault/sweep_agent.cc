@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Row 1: the agent's sealing, spooling and shipping, killed anywhere; a real
-// collector takes what it ships.
+// Rows 1 and 15: the agent's sealing, spooling and shipping, killed anywhere or
+// refused memory; a real collector takes what it ships.
 #include <fmt/format.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -52,35 +52,36 @@ struct Truth {
 
 class AgentPoint {
  public:
-  AgentPoint(const Bench* bench, uint64_t point) : bench_(bench), point_(point), dir_(bench->Begin(Name(point))) {}
+  AgentPoint(const Bench* bench, Fault fault, uint64_t point)
+      : bench_(bench), fault_(fault), point_(point), dir_(bench->Begin(fmt::format("agent-{}", point))) {}
   ~AgentPoint() { bench_->Done(dir_, truth_.wrong.empty()); }
 
   PointResult Run(uint64_t* points) {
     const auto began = std::chrono::steady_clock::now();
     PointResult result;
     result.point = point_;
-    KillPage page(dir_ + "/page", point_);
-    RunBoth(page, &result);
-    result.where = page.Where(point_);
-    if (points != nullptr) *points = page.points();
+    const auto injection = MakeInjection(fault_, dir_ + "/page", point_);
+    RunBoth(*injection, &result);
+    result.where = injection->Where(point_);
+    if (points != nullptr) *points = injection->points();
     result.wrong = truth_.wrong;
     result.took = std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - began);
     return result;
   }
 
  private:
-  static std::string Name(uint64_t point) { return fmt::format("agent-{}", point); }
-
-  void RunBoth(const KillPage& page, PointResult* result) {
+  void RunBoth(const Injection& injection, PointResult* result) {
     for (const char* extension : {"pem", "key"}) UseCertificate("first", extension);
     if (!StartCollector()) return;
     testing::TcpProxy proxy(collector_->port());
     proxy_ = &proxy;
-    const int first = RunAgent({"--lives", "2"}, page.Environment(dir_ + "/agent"));
-    if (!page.loaded()) return truth_.Wrong("the shim was not loaded");
-    result->reached = first == 128 + SIGKILL;
-    if (!result->reached && first != 0) {
-      return truth_.Wrong(fmt::format("the agent ended with {}: {}", first, Tail(dir_ + "/agent.log")));
+    const int first = RunAgent({"--lives", "2"}, injection.Environment(dir_ + "/agent"));
+    if (!injection.loaded()) return truth_.Wrong("the shim was not loaded");
+    result->reached = injection.Reached(first);
+    result->ended = injection.Ended(first);
+    const std::string log = Tail(dir_ + "/agent.log");
+    if (std::string says = injection.Judge(first, log); !says.empty()) {
+      return truth_.Wrong(fmt::format("the agent: {}\n{}", says, log));
     }
     // Every other call is met with the chain's key kept by the service manager, as over a crash, and without, as
     // over a reboot.
@@ -346,6 +347,7 @@ class AgentPoint {
   }
 
   const Bench* bench_;
+  const Fault fault_;
   const uint64_t point_;
   const std::string dir_;
   SystemClock clock_;
@@ -357,10 +359,11 @@ class AgentPoint {
 
 class AgentSide final : public Side {
  public:
-  explicit AgentSide(const Bench* bench) : bench_(bench) {}
+  AgentSide(const Bench* bench, Fault fault) : Side(fault), bench_(bench) {}
   [[nodiscard]] std::string_view name() const override { return "agent"; }
-  [[nodiscard]] int row() const override { return 1; }
-  PointResult RunPoint(uint64_t point, uint64_t* points) override { return AgentPoint(bench_, point).Run(points); }
+  PointResult RunPoint(uint64_t point, uint64_t* points) override {
+    return AgentPoint(bench_, fault(), point).Run(points);
+  }
 
  private:
   const Bench* bench_;
@@ -368,6 +371,8 @@ class AgentSide final : public Side {
 
 }  // namespace
 
-std::unique_ptr<Side> MakeAgentSide(const Bench* bench) { return std::make_unique<AgentSide>(bench); }
+std::unique_ptr<Side> MakeAgentSide(const Bench* bench, Fault fault) {
+  return std::make_unique<AgentSide>(bench, fault);
+}
 
 }  // namespace nodetrail::fault

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Row 35: the collector, killed anywhere in its commit, its checkpoints, its
-// tiles and its index; two real shippers go on sending meanwhile.
+// Rows 35 and 15: the collector, killed anywhere in its commit, its checkpoints,
+// its tiles and its index, or refused memory; two real shippers go on sending
+// meanwhile.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -109,8 +110,12 @@ class Template {
 
 class CollectorPoint {
  public:
-  CollectorPoint(const Bench* bench, const Template* base, uint64_t point)
-      : bench_(bench), base_(base), point_(point), dir_(bench->Begin(fmt::format("collector-{}", point))) {}
+  CollectorPoint(const Bench* bench, const Template* base, Fault fault, uint64_t point)
+      : bench_(bench),
+        base_(base),
+        fault_(fault),
+        point_(point),
+        dir_(bench->Begin(fmt::format("collector-{}", point))) {}
   ~CollectorPoint() { bench_->Done(dir_, wrong_.empty()); }
 
   PointResult Run(uint64_t* points) {
@@ -119,10 +124,10 @@ class CollectorPoint {
     result.point = point_;
     std::filesystem::copy(base_->dir() + "/trail", dir_ + "/trail", std::filesystem::copy_options::recursive);
     WriteCollectorConfig(bench_->pki(), dir_);
-    KillPage page(dir_ + "/page", point_);
-    Both(page, &result);
-    result.where = page.Where(point_);
-    if (points != nullptr) *points = page.points();
+    const auto injection = MakeInjection(fault_, dir_ + "/page", point_);
+    Both(injection.get(), &result);
+    result.where = injection->Where(point_);
+    if (points != nullptr) *points = injection->points();
     result.wrong = wrong_;
     result.took = std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - began);
     return result;
@@ -133,9 +138,10 @@ class CollectorPoint {
     if (wrong_.empty()) wrong_ = std::move(what);
   }
 
-  void Both(const KillPage& page, PointResult* result) {
-    CollectorProcess first(dir_, page.Environment(dir_ + "/trail"));
+  void Both(Injection* injection, PointResult* result) {
+    CollectorProcess first(dir_, injection->Environment(dir_ + "/trail"));
     int port = first.Port();
+    injection->Mark(MARK_RUNNING);
     // Where nobody listens: the shippers begin, and find it later.
     testing::TcpProxy proxy(port != 0 ? port : 1);
     const Shipping web1(bench_->pki(), "web-1", proxy.port(), &clock_, base_->web1());
@@ -144,10 +150,12 @@ class CollectorPoint {
     testing::WaitUntil([&] { return drained() || first.child().Wait(milliseconds(0)).has_value(); }, kLimit);
     if (drained()) first.child().Signal(SIGTERM);
     const std::optional<int> ended = first.child().Wait(kLimit);
-    if (!page.loaded()) return Wrong("the shim was not loaded");
-    result->reached = ended == 128 + SIGKILL;
-    if (!result->reached && ended != 0) {
-      return Wrong(fmt::format("the collector ended with {}: {}", ended.value_or(-1), Tail(dir_ + "/collector.log")));
+    if (!injection->loaded()) return Wrong("the shim was not loaded");
+    result->reached = injection->Reached(ended.value_or(-1));
+    result->ended = injection->Ended(ended.value_or(-1));
+    const std::string log = Tail(dir_ + "/collector.log");
+    if (std::string says = injection->Judge(ended.value_or(-1), log); !says.empty()) {
+      return Wrong(fmt::format("the collector: {}\n{}", says, log));
     }
     // Who acknowledged, had it on the disk: it is there now, before anything is sent again.
     JudgeAcked(web1.acked(), web2.acked());
@@ -207,6 +215,7 @@ class CollectorPoint {
 
   const Bench* bench_;
   const Template* base_;
+  const Fault fault_;
   const uint64_t point_;
   const std::string dir_;
   SystemClock clock_;
@@ -215,16 +224,15 @@ class CollectorPoint {
 
 class CollectorSide final : public Side {
  public:
-  explicit CollectorSide(const Bench* bench) : bench_(bench), base_(bench) {}
+  CollectorSide(const Bench* bench, Fault fault) : Side(fault), bench_(bench), base_(bench) {}
   [[nodiscard]] std::string_view name() const override { return "collector"; }
-  [[nodiscard]] int row() const override { return 35; }
   PointResult RunPoint(uint64_t point, uint64_t* points) override {
     if (!base_.wrong().empty()) {
       PointResult result;
       result.wrong = base_.wrong();
       return result;
     }
-    return CollectorPoint(bench_, &base_, point).Run(points);
+    return CollectorPoint(bench_, &base_, fault(), point).Run(points);
   }
 
  private:
@@ -234,6 +242,8 @@ class CollectorSide final : public Side {
 
 }  // namespace
 
-std::unique_ptr<Side> MakeCollectorSide(const Bench* bench) { return std::make_unique<CollectorSide>(bench); }
+std::unique_ptr<Side> MakeCollectorSide(const Bench* bench, Fault fault) {
+  return std::make_unique<CollectorSide>(bench, fault);
+}
 
 }  // namespace nodetrail::fault

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// nt_fault_sweep --side agent|collector [--points N | --full] [--point N] [--jobs N] [--json FILE] [--keep]
+// nt_fault_sweep --side agent|collector [--fault kill|memory] [--points N | --full] [--point N] [--jobs N]
+//                [--json FILE] [--keep]
 //
-// Rows 1 and 35 of the fault table. A counting run says how many points there
-// are; then N of them, evenly spread, or all.
+// Rows 1, 35 and 15 of the fault table. A counting run says how many points
+// there are; then N of them. Of kills they are evenly spread, or all. Refused
+// allocations are many more: the first half of the N is every one from the
+// first on, the rest is spread over all others.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -22,9 +25,13 @@
 namespace nodetrail::fault {
 namespace {
 
+// Some are not reached: a run has not always the same number of checkpoints.
+constexpr uint64_t kDefaultPoints[] = {420, 400};  // by Fault
+
 struct Options {
   std::string side;
-  uint64_t points = 420;  // some are not reached: a run has not always the same number of checkpoints
+  Fault fault = Fault::kKill;
+  uint64_t points = 0;  // 0: kDefaultPoints
   bool full = false;
   uint64_t point = 0;
   unsigned jobs = 2;
@@ -42,13 +49,16 @@ bool Parse(int argc, char** argv, Options* o) {
     if (i + 1 == argc) return false;
     const char* value = argv[++i];
     if (arg == "--side") o->side = value;
+    else if (arg == "--fault" && std::string_view(value) == "kill") o->fault = Fault::kKill;
+    else if (arg == "--fault" && std::string_view(value) == "memory") o->fault = Fault::kMemory;
     else if (arg == "--json") o->json = value;
     else if (arg == "--points") o->points = std::strtoull(value, nullptr, 10);
     else if (arg == "--point") o->point = std::strtoull(value, nullptr, 10);
     else if (arg == "--jobs") o->jobs = static_cast<unsigned>(std::strtoul(value, nullptr, 10));
     else return false;
   }
-  return (o->side == "agent" || o->side == "collector") && o->points > 0 && o->jobs > 0 && o->jobs <= 64;
+  if (o->points == 0) o->points = kDefaultPoints[static_cast<size_t>(o->fault)];
+  return (o->side == "agent" || o->side == "collector") && o->jobs > 0 && o->jobs <= 64;
 }
 
 class Sweep {
@@ -63,21 +73,41 @@ class Sweep {
       fmt::print("{}: the run without a kill fails: {}\n", side_->name(), counting.wrong);
       return 1;
     }
-    fmt::print("{}: {} points (before and after each of {} calls), a run takes {} ms\n", side_->name(), total,
-               total / 2, counting.took.count());
+    if (side_->fault() == Fault::kKill) {
+      fmt::print("{}: {} points (before and after each of {} calls), a run takes {} ms\n", side_->name(), total,
+                 total / 2, counting.took.count());
+    } else {
+      fmt::print("{}: {} allocations while it runs, a run takes {} ms\n", side_->name(), total, counting.took.count());
+    }
     std::fflush(stdout);
     std::vector<uint64_t> points;
     if (options_.point != 0) {
       points.push_back(options_.point);
     } else {
-      const uint64_t wanted = options_.full ? total : std::min(options_.points, total);
-      for (uint64_t i = 0; i < wanted; ++i) points.push_back(1 + i * total / wanted);
+      points = Points(total);
     }
     RunAll(points);
     return Report(total, points.size());
   }
 
  private:
+  [[nodiscard]] std::vector<uint64_t> Points(uint64_t total) const {
+    std::vector<uint64_t> points;
+    const bool all = options_.full && side_->fault() == Fault::kKill;
+    const uint64_t wanted = all ? total : std::min(options_.full ? 10 * options_.points : options_.points, total);
+    const uint64_t dense = side_->fault() == Fault::kMemory ? wanted / 2 : 0;
+    for (uint64_t i = 0; i < dense; ++i) points.push_back(1 + i);
+    for (uint64_t i = 0; i < wanted - dense; ++i) {
+      points.push_back(dense + 1 + i * (total - dense) / (wanted - dense));
+    }
+    return points;
+  }
+
+  [[nodiscard]] std::string Again(uint64_t point) const {
+    return fmt::format("./dev test-fault --side {}{} --point {}", side_->name(),
+                       side_->fault() == Fault::kMemory ? " --fault memory" : "", point);
+  }
+
   void RunAll(const std::vector<uint64_t>& points) {
     std::atomic<size_t> next = 0;
     const auto work = [&] {
@@ -96,14 +126,14 @@ class Sweep {
     ++done_;
     took_ += result.took;
     if (!result.reached) ++not_reached_;
-    else ++killed_[result.where.substr(0, result.where.find(' ', result.where.find(' ') + 1))];
+    else ++ended_[result.ended];
     if (!result.wrong.empty()) {
-      fmt::print("{}: point {} ({}): {}\n    again: ./dev test-fault --side {} --point {}\n", side_->name(),
-                 result.point, result.where, result.wrong, side_->name(), result.point);
+      fmt::print("{}: point {} ({}): {}\n    again: {}\n", side_->name(), result.point, result.where, result.wrong,
+                 Again(result.point));
       failures_.push_back(std::move(result));
     } else if (options_.point != 0) {
       fmt::print("{}: point {} ({}): {}\n", side_->name(), result.point, result.where,
-                 result.reached ? "holds" : "not reached in this run");
+                 result.reached ? result.ended + ", holds" : "not reached in this run");
     }
     if (done_ % 50 == 0 || done_ == of) {
       fmt::print("{}: {} of {}\n", side_->name(), done_, of);
@@ -112,22 +142,25 @@ class Sweep {
   }
 
   int Report(uint64_t total, size_t of) const {
-    fmt::print("\n{:<26}{}\n", "killed", "times");
-    for (const auto& [where, times] : killed_) fmt::print("{:<26}{}\n", where, times);
-    fmt::print("{}: {} points of {}: {} killed there and all holds, {} not reached, {} FAILED; {} ms each\n\n",
-               side_->name(), of, total, of - not_reached_ - Reached(failures_), not_reached_, failures_.size(),
+    fmt::print("\n{:<26}{}\n", "the program", "times");
+    for (const auto& [how, times] : ended_) fmt::print("{:<26}{}\n", how, times);
+    fmt::print("{}: {} points of {}: at {} of them all holds, {} not reached, {} FAILED; {} ms each\n\n", side_->name(),
+               of, total, of - not_reached_ - Reached(failures_), not_reached_, failures_.size(),
                of == 0 ? 0 : took_.count() / static_cast<int64_t>(of));
     if (!options_.json.empty()) {
       nlohmann::ordered_json out;
       out["side"] = side_->name();
-      out["row"] = side_->row();
+      out["fault"] = side_->fault() == Fault::kKill ? "kill" : "memory";
       out["points_total"] = total;
       out["points_run"] = of;
       out["not_reached"] = not_reached_;
-      out["killed"] = killed_;
+      out["ended"] = ended_;
       out["failures"] = nlohmann::ordered_json::array();
       for (const PointResult& failure : failures_) {
-        out["failures"].push_back({{"point", failure.point}, {"where", failure.where}, {"wrong", failure.wrong}});
+        out["failures"].push_back({{"point", failure.point},
+                                   {"where", failure.where},
+                                   {"wrong", failure.wrong},
+                                   {"again", Again(failure.point)}});
       }
       std::ofstream(options_.json) << out.dump(2) << "\n";
     }
@@ -150,7 +183,7 @@ class Sweep {
   std::mutex mutex_;
   size_t done_ = 0, not_reached_ = 0;
   std::chrono::milliseconds took_{0};
-  std::map<std::string, uint64_t> killed_;
+  std::map<std::string, uint64_t> ended_;
   std::vector<PointResult> failures_;
 };
 
@@ -161,16 +194,16 @@ int main(int argc, char** argv) {
   using namespace nodetrail::fault;
   Options options;
   if (!Parse(argc, argv, &options)) {
-    fmt::print(
-        stderr,
-        "usage: nt_fault_sweep --side agent|collector [--points N | --full] [--point N] [--jobs N] [--json FILE] "
-        "[--keep]\n");
+    fmt::print(stderr,
+               "usage: nt_fault_sweep --side agent|collector [--fault kill|memory] [--points N | --full] [--point N] "
+               "[--jobs N] [--json FILE] [--keep]\n");
     return 64;
   }
   // The collectors and shippers in this process tell of each kill: that is no news.
   nodetrail::log::Init("nt_fault_sweep", nodetrail::log::Level::kError, false);
   const Bench bench(options.keep);
   if (options.keep) fmt::print("kept in {}\n", bench.dir());
-  const std::unique_ptr<Side> side = options.side == "agent" ? MakeAgentSide(&bench) : MakeCollectorSide(&bench);
+  const std::unique_ptr<Side> side =
+      options.side == "agent" ? MakeAgentSide(&bench, options.fault) : MakeCollectorSide(&bench, options.fault);
   return Sweep(options, side.get()).Run();
 }

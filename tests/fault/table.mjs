@@ -23,10 +23,10 @@ function rowsOf(file) {
   for (const line of readFileSync(file, "utf8").split("\n")) {
     if (line === "" || line.startsWith("#")) continue;
     const [number, fault, tests = ""] = line.split("\t");
-    const row = { row: Number(number), fault, built: tests !== "-", sweep: null, tests: [] };
+    const row = { row: Number(number), fault, built: tests !== "-", sweeps: [], tests: [] };
     const patterns = [];
     for (const word of tests === "-" ? [] : tests.split(" ")) {
-      if (word.startsWith("sweep:")) row.sweep = word.slice(6);
+      if (word.startsWith("sweep:")) row.sweeps.push(word.slice(6));
       else if (word !== "") patterns.push(new RegExp(word));
     }
     row.tests = allTests.filter((name) => named(name).has(row.row) || patterns.some((pattern) => pattern.test(name)));
@@ -54,19 +54,19 @@ function results(file) {
 
 function judge(rows) {
   const ended = results(options.junit);
-  const sweeps = new Map(options.sweep.map((file) => JSON.parse(readFileSync(file, "utf8"))).map((s) => [s.side, s]));
+  const nameOf = (sweep) => sweep.side + (sweep.fault === "kill" ? "" : `-${sweep.fault}`);
+  const sweeps = new Map(options.sweep.map((file) => JSON.parse(readFileSync(file, "utf8"))).map((s) => [nameOf(s), s]));
   for (const row of rows) {
     const states = row.tests.map((name) => ended.get(name) ?? "not run");
     row.passed = states.filter((state) => state === "run").length;
     row.failed = row.tests.filter((name) => ended.get(name) === "fail");
     row.notRun = states.filter((state) => state !== "run" && state !== "fail").length;
-    const sweep = row.sweep === null ? undefined : sweeps.get(row.sweep);
-    if (row.sweep !== null) row.points = sweep ?? null;
-    const sweepFailed = sweep !== undefined && sweep.failures.length > 0;
+    row.points = row.sweeps.map((name) => sweeps.get(name)).filter((sweep) => sweep !== undefined);
+    const sweepFailed = row.points.some((sweep) => sweep.failures.length > 0);
     if (!row.built) row.result = "not built";
     else if (row.failed.length > 0 || sweepFailed) row.result = "FAILED";
-    else if (row.tests.length === 0 && row.sweep === null) row.result = "MISSING";
-    else if ((row.sweep !== null && sweep === undefined) || row.notRun > 0) row.result = "not run";
+    else if (row.tests.length === 0 && row.sweeps.length === 0) row.result = "MISSING";
+    else if (row.points.length < row.sweeps.length || row.notRun > 0) row.result = "not run";
     else row.result = "holds";
   }
 }
@@ -79,12 +79,12 @@ if (mode === "names") {
   judge(rows);
   console.log("row  fault                                                 tests              result");
   for (const row of rows) {
-    const points = row.points ? `${row.points.points_run} of ${row.points.points_total} points` : "";
-    const tests = [points, row.tests.length > 0 ? `${row.passed}/${row.tests.length}` : ""].filter((t) => t).join(", ");
+    const points = row.points.map((sweep) => `${sweep.points_run} of ${sweep.points_total} points`);
+    const tests = [...points, row.tests.length > 0 ? `${row.passed}/${row.tests.length}` : ""].filter((t) => t).join(", ");
     console.log(`${String(row.row).padStart(3)}  ${row.fault.padEnd(52)}  ${tests.padEnd(24)}  ${row.result}`);
     for (const name of row.failed) console.log(`       failed: ${name}`);
-    for (const failure of row.points?.failures ?? []) {
-      console.log(`       failed: ./dev test-fault --side ${row.sweep} --point ${failure.point} (${failure.where})`);
+    for (const failure of row.points.flatMap((sweep) => sweep.failures)) {
+      console.log(`       failed: ${failure.again} (${failure.where})`);
     }
   }
   const count = (result) => rows.filter((row) => row.result === result).length;

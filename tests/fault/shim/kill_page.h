@@ -9,10 +9,20 @@
 #define KILL_ENTRIES 16384
 #define KILL_ENTRY_BYTES 96
 
+/* What a program under test, or its parent, says that it does now. */
+enum fault_mark {
+  MARK_RUNNING = 1,  /* it is up; nothing else */
+  MARK_EPOCH = 2,    /* an epoch is opened */
+  MARK_RELOADED = 3, /* what it read at its start was exchanged, and it has taken that */
+  MARK_ENROL = 4     /* an agent is enrolled */
+};
+
 struct kill_page {
   uint64_t kill_at; /* point, from 1; 0: count only. Set by the parent before the start. */
   uint64_t calls;   /* so far */
   uint64_t loaded;  /* the shim is in the program */
+  uint64_t mark;    /* by either */
+  uint8_t marks[KILL_ENTRIES];
   char entries[KILL_ENTRIES][KILL_ENTRY_BYTES];
 };
 

@@ -44,6 +44,12 @@ __attribute__((constructor)) static void open_page(void) {
   unsetenv("LD_PRELOAD"); /* not its children */
 }
 
+/* Said with each call from here on. */
+void nt_fault_mark(int mark);
+void nt_fault_mark(int mark) {
+  if (page != NULL) __atomic_store_n(&page->mark, (uint64_t)mark, __ATOMIC_SEQ_CST);
+}
+
 /* What follows the folder if `path` is below one of ours, else NULL. */
 static const char* below(const char* path) {
   for (const char* dir = dirs; *dir != '\0';) {
@@ -78,7 +84,10 @@ static uint64_t enter(const char* call, const char* path) {
   if (name == NULL) return 0;
   const int saved = errno;
   const uint64_t n = __atomic_add_fetch(&page->calls, 1, __ATOMIC_SEQ_CST);
-  if (n <= KILL_ENTRIES) snprintf(page->entries[n - 1], KILL_ENTRY_BYTES, "%s %s", call, name);
+  if (n <= KILL_ENTRIES) {
+    page->marks[n - 1] = (uint8_t)__atomic_load_n(&page->mark, __ATOMIC_SEQ_CST);
+    snprintf(page->entries[n - 1], KILL_ENTRY_BYTES, "%s %s", call, name);
+  }
   if (page->kill_at == 2 * n - 1) die();
   errno = saved;
   return n;
