@@ -179,6 +179,10 @@ verb_bench() {
   { [[ -n $name ]] && grep -qx "$name" <<<"$(bench_names)"; } || misuse "bench NAME; there are: $(bench_names | tr '\n' ' ')"
   [[ $name != hooks ]] || need_root bench "$@" # it attaches probes
   shift
+  if [[ $name == trail && $# == 0 ]]; then
+    record_build
+    set -- "$recording/trail"
+  fi
   build bench "nt_${name}_bench"
   note "load before: $(cut -d' ' -f1-3 /proc/loadavg) on $(nproc) CPUs; best on a quiet machine"
   "build/bench/bin/nt_${name}_bench" "$@"

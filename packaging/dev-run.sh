@@ -265,7 +265,7 @@ agent_answers() { [[ -S $run/agent.sock ]] && tells spool_dir; }
 
 verb_up() {
   need_root up "$@"
-  local scope='' port enrol_port wanted_scope
+  local scope='' port wanted_scope
   while (($#)); do
     case $1 in
       --all-host) scope=host ;;
@@ -294,16 +294,8 @@ verb_up() {
     port=$(<"$run/port")
   else
     stop_daemon agent # its configuration names the port
-    port=$(choose_port "$run/port" 7443)
-    echo "$port" >"$run/port"
-    enrol_port=$(choose_port "$run/enrol.port" 7545) # above the ports that a witness may get
-    echo "$enrol_port" >"$run/enrol.port"
-    make_pki
-    write_collector_config "$port" "$enrol_port"
-    start_witness
-    start_daemon collector
-    await collector 30 collector_answers || die "the collector did not start"
-    note "collector: pid $(live_pid collector), 127.0.0.1:$port, trail in run/trail"
+    start_collector
+    port=$(<"$run/port")
     fresh=1
   fi
 
@@ -327,6 +319,21 @@ verb_up() {
   tell_scope "$scope"
   act_and_show
   tell_next
+}
+
+# With its witness, on free ports: run/port, run/enrol.port.
+start_collector() {
+  local port enrol_port
+  port=$(choose_port "$run/port" 7443)
+  echo "$port" >"$run/port"
+  enrol_port=$(choose_port "$run/enrol.port" 7545) # above the ports that a witness may get
+  echo "$enrol_port" >"$run/enrol.port"
+  make_pki
+  write_collector_config "$port" "$enrol_port"
+  start_witness
+  start_daemon collector
+  await collector 30 collector_answers || die "the collector did not start"
+  note "collector: pid $(live_pid collector), 127.0.0.1:$port, trail in $run/trail"
 }
 
 start_witness() {
