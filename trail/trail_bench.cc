@@ -97,7 +97,8 @@ int main(int argc, char** argv) {
   nodetrail::trail::Batches();
   if (argc < 2) {
     std::printf(
-        "throughput needs recorded events: ./dev bench trail records a build, or give a TRAIL_DIR that one was observed in\n");
+        "throughput needs recorded events: ./dev bench trail records a build, or give a TRAIL_DIR that one was "
+        "observed in\n");
     return 0;
   }
   const nodetrail::Status status = nodetrail::trail::BenchThroughput(argv[1]);
