@@ -136,6 +136,12 @@ class CliTest : public testing::Test {
     options.trail_dir = dir_ + "/trail";
     options.version = "test";
     options.max_tails = 1;
+    options.enter_access = [](const trail::v1::Access& access) {
+      const std::lock_guard lock(reads_mutex_);
+      if (refuse_reads_) return Unavailable("no room");
+      reads_.push_back(access);
+      return OkStatus();
+    };
     service_ = QueryService::Create(options).release();
     grpc::SslServerCredentialsOptions tls(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
     tls.pem_root_certs = Slurp(dir_ + "/pki/tls-ca/ca.pem");
@@ -193,6 +199,9 @@ class CliTest : public testing::Test {
     return out;
   }
 
+  static inline std::mutex reads_mutex_;
+  static inline std::vector<trail::v1::Access> reads_;
+  static inline bool refuse_reads_ = false;
   static std::string dir_;
   static SystemClock clock_;
   static TestTrail* trail_;
@@ -211,6 +220,57 @@ QueryService* CliTest::service_ = nullptr;
 grpc::Server* CliTest::server_ = nullptr;
 int CliTest::port_ = 0;
 int CliTest::runs_ = 0;
+
+TEST_F(CliTest, EveryReadIsEnteredBeforeItIsAnswered) {
+  const auto reads = [] {
+    const std::lock_guard lock(reads_mutex_);
+    return std::exchange(reads_, {});
+  };
+  reads();
+  ASSERT_FALSE(Query({"--user", "alice", "--path", "/etc/motd"}).empty());
+  auto entered = reads();
+  ASSERT_FALSE(entered.empty());
+  EXPECT_EQ(entered[0].method(), "Search");
+  EXPECT_TRUE(entered[0].reader().ends_with("/r/ann")) << entered[0].reader();
+  EXPECT_EQ(entered[0].certificate_sha256().size(), 32U);
+  // Which fields, never which values.
+  EXPECT_NE(entered[0].shape().find("path:?"), std::string::npos) << entered[0].shape();
+  EXPECT_EQ(entered[0].ShortDebugString().find("alice"), std::string::npos);
+  EXPECT_EQ(entered[0].ShortDebugString().find("motd"), std::string::npos);
+  // The same question has the same hash, another one another.
+  Query({"--user", "alice", "--path", "/etc/motd"});
+  Query({"--user", "alice", "--path", "/etc/mote"});
+  const auto more = reads();
+  ASSERT_GE(more.size(), 2U);
+  EXPECT_EQ(more.front().question_hmac(), entered[0].question_hmac());
+  EXPECT_NE(more.back().question_hmac(), entered[0].question_hmac());
+  EXPECT_EQ(Run({"show", "web-1:1:4"}).exit_code, 0);
+  const auto shown = reads();
+  ASSERT_FALSE(shown.empty());
+  EXPECT_EQ(shown[0].method(), "Get");
+  EXPECT_EQ(shown[0].shape(), "event web-1:1:4");
+  // Who may not read is refused before, and enters nothing.
+  EXPECT_NE(Run({"query"}, "agent.yaml").exit_code, 0);
+  EXPECT_TRUE(reads().empty());
+}
+
+TEST_F(CliTest, AReadThatCantBeEnteredIsNotAnswered) {
+  const auto refuse = [](bool yes) {
+    const std::lock_guard lock(reads_mutex_);
+    refuse_reads_ = yes;
+  };
+  refuse(true);
+  for (const std::vector<std::string>& args : std::vector<std::vector<std::string>>{
+           {"query", "--json", "--user", "alice"}, {"show", "web-1:1:4"}, {"tail", "--backlog", "5"}}) {
+    const Output output = Run(args);
+    EXPECT_EQ(output.exit_code, 69) << args[0] << output.err;
+    EXPECT_EQ(output.out, "") << args[0];
+    EXPECT_NE(output.err.find("every read is entered in the log before it is answered"), std::string::npos)
+        << output.err;
+  }
+  refuse(false);
+  EXPECT_FALSE(Query({"--user", "alice"}).empty());
+}
 
 TEST_F(CliTest, QueryFindsAliceAlsoAsRoot) {
   const auto events = Query({"--user", "alice", "--node", "web-1"});

@@ -118,6 +118,8 @@ Status Client::Search(query::v1::SearchRequest request, uint64_t limit, const On
     query::v1::EventRow proto;
     std::string token;
     while (stream->Read(&proto)) {
+      retired_events_ += proto.retired_events();
+      if (proto.retired_events() > 0) continue;
       token = proto.next_page_token();
       if (proto.event().empty()) continue;
       auto row = Row::Parse(std::move(proto));

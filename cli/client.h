@@ -46,6 +46,8 @@ class Client {
   using OnRow = std::function<bool(const Row&)>;
   // Follows page tokens until `limit` rows (0: all). *more: there are others.
   Status Search(query::v1::SearchRequest request, uint64_t limit, const OnRow& on_row, bool* more);
+  // What the searches so far could not look at: events deleted by rule.
+  [[nodiscard]] uint64_t retired_events() const { return retired_events_; }
   // Runs until the stream ends or `on_row` returns false. `on_skip` hears of
   // what a slow reader missed.
   Status Tail(const query::v1::TailRequest& request, const OnRow& on_row,
@@ -58,6 +60,7 @@ class Client {
   Client() = default;
   [[nodiscard]] Status FromGrpc(const grpc::Status& status) const;
   std::string endpoint_;
+  uint64_t retired_events_ = 0;
   std::unique_ptr<query::v1::Query::Stub> stub_;
 };
 

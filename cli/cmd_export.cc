@@ -84,6 +84,7 @@ Json ReportJson(const trail::ExportReport& report, const std::string& out) {
           {"leaves_not_under_checkpoint", report.beyond_checkpoint},
           {"bodies", report.manifest.bodies},
           {"bodies_evicted", report.evicted},
+          {"bodies_retired", report.retired},
           {"bodies_outside", report.bodies_outside},
           {"body_bytes", report.body_bytes},
           {"receipts", report.manifest.receipts}};
@@ -95,6 +96,7 @@ std::string ReportText(const trail::ExportReport& report, const std::string& out
                       report.manifest.bodies, static_cast<double>(report.body_bytes) / (1 << 20));
   if (report.bodies_outside > 0) text += fmt::format(", {} more that explain gaps of the scope", report.bodies_outside);
   if (report.evicted > 0) text += fmt::format(", {} given up by their agents", report.evicted);
+  if (report.retired > 0) text += fmt::format(", {} deleted by rule", report.retired);
   if (report.manifest.receipts > 0) text += fmt::format(", {} receipts", report.manifest.receipts);
   text += "\n";
   if (report.beyond_checkpoint > 0) {

@@ -69,6 +69,9 @@ int RunQuery(const QueryOptions& options, Context& context) {
       &more);
   std::fflush(stdout);
   if (!status.ok()) return Fail(status);
+  if (const uint64_t gone = (*client)->retired_events(); gone > 0) {
+    Note(fmt::format("{} events of this time were deleted by rule; whether they match can't be told any more", gone));
+  }
   if (context.json()) return kExitOk;
   if (rows == 0) {
     Note(options.since.empty()

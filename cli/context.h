@@ -94,6 +94,7 @@ void AddTail(CLI::App& app, const SetAction& set);
 void AddTree(CLI::App& app, const SetAction& set);
 void AddShow(CLI::App& app, const SetAction& set);
 void AddAgents(CLI::App& app, const SetAction& set);
+void AddAccess(CLI::App& app, const SetAction& set);
 void AddStatus(CLI::App& app, const SetAction& set);
 void AddVerify(CLI::App& app, const SetAction& set);
 void AddExport(CLI::App& app, const SetAction& set);

@@ -23,6 +23,7 @@ constexpr const char* kExamples = R"(Examples:
   nodetrail show web-1:3:1057                      one event whole, and its proof
   nodetrail tree 4711                              a process, where it came from and what it did
   nodetrail verify /var/lib/nodetrail/trail        has anybody changed history
+  nodetrail access list --since 7d                 who read the trail
   nodetrail export --since 24h --out bundle        evidence for somebody elsewhere
   nodetrail doctor                                 what this node's kernel grants, what is wrong
 
@@ -63,6 +64,7 @@ int main(int argc, char** argv) {
   nodetrail::cli::AddTail(app, set);
   nodetrail::cli::AddShow(app, set);
   nodetrail::cli::AddTree(app, set);
+  nodetrail::cli::AddAccess(app, set);
   nodetrail::cli::AddVerify(app, set);
   nodetrail::cli::AddExport(app, set);
   nodetrail::cli::AddDoctor(app, set);

@@ -30,6 +30,7 @@
 #include "collector/ingest/receipt_issuer.h"
 #include "collector/query/inventory.h"
 #include "collector/query/query_service.h"
+#include "collector/retention/retention_job.h"
 #include "collector/witness/witness_policy.h"
 #include "collector/witness/witness_set.h"
 #include "nodetrail/base/fd.h"
@@ -128,6 +129,9 @@ void CheckConfig(const config::v1::CollectorConfig& config, ConfigReport& report
     const auto policy = LoadWitnessPolicy(config.witness().policy_file());
     if (!policy.ok()) report.Add("witness.policy_file", policy.status().message());
   }
+  if (config.has_retention() && !trail::ValidId(config.retention().policy())) {
+    report.Add("retention.policy", "1 to 64 letters, digits, '.', '_', '-', not beginning with '.'");
+  }
   if (config.has_enrol()) {
     const config::v1::CollectorConfig::Enrol& enrol = config.enrol();
     if (!SplitListen(enrol.listen())) report.Add("enrol.listen", "must be host:port, e.g. 127.0.0.1:7444");
@@ -147,16 +151,24 @@ class Collector::Impl {
     if (Failure f = OpenTrail(); !f.status.ok()) return f;
     if (Status s = OpenEnrolment(); !s.ok()) return {ExitCode::kKeys, s};
     if (Status s = ServeEnrolment(); !s.ok()) return {ExitCode::kConfig, s};
-    auto admin = AdminSocket::Open(AdminSocketPath(config_),
-                                   [this](const enrol::v1::AdminRequest& request) { return admin_->Handle(request); });
+    std::set<uid_t> officers;
+    for (const std::string& name : config_.hold_officers()) {
+      const auto user = UserOf(name);
+      if (!user.ok()) return {ExitCode::kConfig, Annotate(user.status(), "hold_officers")};
+      officers.insert(*user);
+    }
+    auto admin = AdminSocket::Open(
+        AdminSocketPath(config_), officers,
+        [this](const enrol::v1::AdminRequest& request, uid_t uid) { return admin_->Handle(request, uid); });
     if (admin.ok()) {
       admin_socket_ = std::move(*admin);
     } else if (config_.admin_socket().empty()) {
       // Nobody asked for it by name: no reason not to collect.
-      log::Warn(fmt::format("{}; token and revoke need it: set admin_socket", admin.status().message()));
+      log::Warn(fmt::format("{}; token, revoke and hold need it: set admin_socket", admin.status().message()));
     } else {
       return {ExitCode::kConfig, admin.status()};
     }
+    if (Status s = OpenRetention(); !s.ok()) return {ExitCode::kStorage, s};
     // Last: who gets an answer here may count on the rest.
     if (Status s = Serve(); !s.ok()) return {ExitCode::kConfig, s};
     if (!config_.pid_file().empty()) {
@@ -172,6 +184,7 @@ class Collector::Impl {
     stopped_ = true;
     const auto deadline = std::chrono::system_clock::now() + timeout;
     admin_socket_.reset();
+    if (retention_) retention_->Stop();
     if (enrol_server_) {
       enrol_server_->Shutdown(deadline);
       enrol_server_->Wait();
@@ -286,6 +299,7 @@ class Collector::Impl {
     index.trail_dir = dir;
     index.partition_hours = config_.index().partition_hours();
     index.clock = clock_;
+    index.retired = [this](uint64_t leaf) { return committer_->Retained()->Names(leaf); };
     auto indexer = Indexer::Open(std::move(index));
     if (!indexer.ok()) return {ExitCode::kStorage, indexer.status()};
     indexer_ = std::move(*indexer);
@@ -326,7 +340,22 @@ class Collector::Impl {
       renewal_ = std::make_unique<RenewalService>(config_.tenant(), enroller_.get(), gate_.get());
       enrolment_ = std::make_unique<EnrolmentService>(enroller_.get());
     }
-    admin_ = std::make_unique<AdminHandler>(tokens_.get(), committer_.get());
+    admin_ = std::make_unique<AdminHandler>(tokens_.get(), committer_.get(), clock_);
+    return OkStatus();
+  }
+
+  Status OpenRetention() {
+    if (!config_.has_retention()) return OkStatus();
+    const config::v1::CollectorConfig::Retention& rule = config_.retention();
+    RetentionJob::Options options;
+    options.trail_dir = config_.trail_dir();
+    options.policy = rule.policy();
+    options.max_age_ns = uint64_t{rule.max_age_d()} * 86'400'000'000'000;
+    options.clock = clock_;
+    options.covered = [this] { return sequencer_->GetHead().size; };
+    options.forget = [this](const trail::Hash& sha256) { indexer_->bodies()->Forget(sha256); };
+    NT_ASSIGN_OR_RETURN(retention_, RetentionJob::Open(std::move(options), committer_.get()));
+    retention_->Start(std::chrono::seconds(rule.interval_s()));
     return OkStatus();
   }
 
@@ -365,6 +394,9 @@ class Collector::Impl {
     query.tenant = config_.tenant();
     query.version = kVersion;
     query.admit = [this](const grpc::AuthContext& peer) { return gate_->Admit(peer); };
+    query.retired = [this](uint64_t leaf) { return committer_->Retained()->Names(leaf); };
+    query.question_key = sequencer_->SecretFor("questions");
+    query.enter_access = [this](const trail::v1::Access& access) { return EnterAccess(access); };
     query.collector_status = [this](query::v1::StatusResponse* response) { FillStatus(response); };
     query.inventory = [this](const query::v1::StatusResponse& status, uint64_t heartbeat_ns) {
       std::set<std::string> stopped;
@@ -400,6 +432,13 @@ class Collector::Impl {
           fmt::format("listen: {}: gRPC can't serve there; check listen and the TLS files", config_.listen()));
     }
     return OkStatus();
+  }
+
+  // In the log, durable, or why not. Joins the group that is committed next.
+  Status EnterAccess(const trail::v1::Access& access) {
+    trail::v1::LogEntry entry;
+    *entry.mutable_access() = access;
+    return committer_->EnterAndWait(std::move(entry)).status();
   }
 
   // What the published checkpoint is worth under the policy; null: there is no
@@ -481,6 +520,7 @@ class Collector::Impl {
   std::unique_ptr<EnrolmentService> enrolment_;
   std::unique_ptr<RenewalService> renewal_;
   std::unique_ptr<AdminHandler> admin_;
+  std::unique_ptr<RetentionJob> retention_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::Server> enrol_server_;
   std::unique_ptr<AdminSocket> admin_socket_;

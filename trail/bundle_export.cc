@@ -178,6 +178,10 @@ class Exporter {
     NT_RETURN_IF_ERROR(failed);
     if (!read.ok()) return Damaged(read.message());
     NT_RETURN_IF_ERROR(segments_->Flush());
+    if (!missing_.empty()) {
+      const auto& [hash, name] = missing_.begin()->second;
+      return Damaged(fmt::format("batch {}: {} is missing", name, BodyPath(hash)));
+    }
     NT_RETURN_IF_ERROR(CheckWhole());
     NT_RETURN_IF_ERROR(WriteRest());
     NT_RETURN_IF_ERROR(draft.Keep());
@@ -263,6 +267,7 @@ class Exporter {
       const auto entry = ParseLogEntry(leaf);
       if (!entry.ok()) return Damaged(fmt::format("leaf {}: {}", where.index, entry.status().message()));
       if (report_.manifest.tenant.empty()) report_.manifest.tenant = entry->entry.tenant();
+      if (entry->entry.has_retire()) TakeRetire(entry->entry.retire());
       return OkStatus();
     }
     auto parsed = ParseLeaf(leaf);
@@ -362,10 +367,25 @@ class Exporter {
     return Put(BodyPath(hash), *body);
   }
 
+  // Whether it may be retired is for the verifiers to judge.
+  void TakeRetire(const v1::Retire& retire) {
+    uint64_t index = 0;
+    for (int i = 0; i < retire.leaves_size(); ++i) {
+      index += retire.leaves(i);
+      const auto it = missing_.find(index);
+      if (it == missing_.end()) continue;
+      if (std::string_view(retire.body_sha256()).substr(32 * static_cast<size_t>(i), 32) != View(it->second.first))
+        continue;
+      missing_.erase(it);
+      ++report_.retired;
+    }
+  }
+
   Status TakeEviction(const Hash& hash, const std::string& name) {
     const auto eviction = reader_->Eviction(hash);
     if (!eviction.ok() && eviction.status().code() == Code::kNotFound) {
-      return Damaged(fmt::format("batch {}: {} is missing", name, BodyPath(hash)));
+      missing_[report_.leaves - 1] = {hash, name};  // unless an entry further on retires it
+      return OkStatus();
     }
     if (!eviction.ok()) return Annotate(eviction.status(), fmt::format("export: batch {}", name));
     ++report_.evicted;
@@ -440,7 +460,8 @@ class Exporter {
   std::multimap<uint64_t, ReceiptFile> receipts_;  // by index
   std::optional<SegmentsOut> segments_;
   CompactRange tree_;
-  std::map<std::string, AgentOut, std::less<>> agents_;  // of the scope
+  std::map<uint64_t, std::pair<Hash, std::string>> missing_;  // by index: body, batch
+  std::map<std::string, AgentOut, std::less<>> agents_;       // of the scope
   std::set<std::string> agents_seen_;
   std::set<std::string> body_dirs_;
   uint64_t batches_ = 0;  // in the scope

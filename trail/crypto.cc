@@ -2,6 +2,7 @@
 #include "nodetrail/trail/crypto.h"
 
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <sodium.h>
 
@@ -67,6 +68,13 @@ Hash Sha256Of(std::initializer_list<std::string_view> parts) {
 }
 
 Hash Sha256Of(std::string_view data) { return Sha256Of({data}); }
+
+Hash HmacSha256(std::string_view key, std::string_view data) {
+  Hash out;
+  NT_CHECK(HMAC(Sha256Md(), key.data(), static_cast<int>(key.size()), Data(data), data.size(), out.data(), nullptr) !=
+           nullptr);
+  return out;
+}
 
 std::string Pae(std::string_view payload_type, std::string_view payload) {
   std::string out = "DSSEv1 ";

@@ -16,6 +16,7 @@ Status Enrolments::Take(const v1::LogEntry& entry, uint64_t log_index) {
   if (entry.tenant() != tenant_) {
     return InvalidArgument(fmt::format("an entry of tenant {} in the log of {}", entry.tenant(), tenant_));
   }
+  if (!entry.has_enrol() && !entry.has_revoke()) return OkStatus();
   Enrolment& agent = agents_[{entry.tenant(), AgentOf(entry)}];
   if (entry.has_enrol()) {
     const v1::Enrol& enrol = entry.enrol();

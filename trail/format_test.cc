@@ -328,8 +328,40 @@ std::string EntryVectors(const Ed25519Key& log) {
   revoke.mutable_revoke()->set_epoch(2);
   revoke.mutable_revoke()->set_effective_seq(6);
   revoke.mutable_revoke()->set_reason("stolen");
-  return fmt::format("enrol       {}\nenrol leaf  {}\nrevoke leaf {}\n", HexEncode(enrol.SerializeAsString()),
-                     HexEncode(*MakeLogEntry(enrol, log)), HexEncode(*MakeLogEntry(revoke, log)));
+  v1::LogEntry access = enrol;
+  access.mutable_access()->set_reader("spiffe://example.org/t/acme/r/ann");
+  access.mutable_access()->set_certificate_sha256(std::string(32, '\x33'));
+  access.mutable_access()->set_method("Search");
+  access.mutable_access()->set_shape("user:?");
+  access.mutable_access()->set_question_hmac(std::string(32, '\x44'));
+  v1::LogEntry hold = enrol;
+  hold.mutable_hold()->set_id("case-7");
+  hold.mutable_hold()->add_agents("web-1");
+  hold.mutable_hold()->add_agents("web-2");
+  hold.mutable_hold()->set_since_wall_ns(1'690'000'000'000'000'000);
+  hold.mutable_hold()->set_reason("court order");
+  hold.mutable_hold()->set_by("ann");
+  v1::LogEntry release = enrol;
+  release.mutable_release()->set_id("case-7");
+  release.mutable_release()->set_requested_by("ann");
+  release.mutable_release()->set_confirmed_by("bob");
+  v1::LogEntry retire = enrol;
+  retire.mutable_retire()->set_policy("90d");
+  retire.mutable_retire()->set_max_age_ns(90ULL * 86'400'000'000'000);
+  retire.mutable_retire()->set_not_before_ns(1'700'000'000'000'000'000);
+  retire.mutable_retire()->set_holds_checked_at(500);
+  for (const uint64_t step : {3U, 1U, 300U}) retire.mutable_retire()->add_leaves(step);
+  retire.mutable_retire()->set_body_sha256(std::string(96, '\x55'));
+  v1::LogEntry retired = enrol;
+  retired.mutable_retired()->set_retire_index(500);
+  retired.mutable_retired()->set_bodies(3);
+  const auto leaf = [&](const v1::LogEntry& entry) { return HexEncode(*MakeLogEntry(entry, log)); };
+  return fmt::format(
+      "enrol       {}\nenrol leaf  {}\nrevoke leaf {}\naccess leaf {}\nhold leaf   {}\nrelease leaf {}\nretire leaf "
+      "{}\n"
+      "retired leaf {}\n",
+      HexEncode(enrol.SerializeAsString()), leaf(enrol), leaf(revoke), leaf(access), leaf(hold), leaf(release),
+      leaf(retire), leaf(retired));
 }
 
 // The text between the markers of docs/trail-format.md.

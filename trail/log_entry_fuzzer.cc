@@ -11,6 +11,7 @@
 #include "nodetrail/trail/enrolment.h"
 #include "nodetrail/trail/leaf.h"
 #include "nodetrail/trail/log_entry.h"
+#include "nodetrail/trail/retention.h"
 #include "trail/wire.h"
 
 namespace nodetrail::trail {
@@ -39,8 +40,8 @@ Result<ParsedLogEntry> CheckEntry(std::string_view leaf) {
   NT_CHECK(Frame(parsed->entry_bytes, parsed->signature) == leaf);
   NT_CHECK(!ParseLeaf(leaf).ok());
   const v1::LogEntry& entry = parsed->entry;
-  NT_CHECK(entry.has_enrol() != entry.has_revoke());
-  NT_CHECK(ValidId(entry.tenant()) && ValidId(AgentOf(entry)));
+  NT_CHECK(entry.entry_case() != v1::LogEntry::ENTRY_NOT_SET && ValidId(entry.tenant()));
+  NT_CHECK(entry.has_enrol() || entry.has_revoke() ? ValidId(AgentOf(entry)) : AgentOf(entry).empty());
   (void)VerifyLogEntrySignature(*parsed, LogKey().public_key());
   return parsed;
 }
@@ -61,6 +62,7 @@ void Run(unsigned mode, std::string_view bytes) {
   }
   // Entries with a length byte before each.
   Enrolments enrolments;
+  Retention retention;
   v1::BatchHeader batch;
   batch.set_epoch(1);
   batch.set_seq(1);
@@ -68,7 +70,21 @@ void Run(unsigned mode, std::string_view bytes) {
     const size_t size = std::min<size_t>(static_cast<unsigned char>(bytes[0]), bytes.size() - 1);
     const auto parsed = CheckEntry(Signed(bytes.substr(1, size)));
     bytes.remove_prefix(1 + size);
-    if (!parsed.ok() || !enrolments.Take(parsed->entry, index).ok()) continue;
+    if (!parsed.ok()) continue;
+    const size_t holds = retention.holds().size();
+    const bool kept = retention.Take(parsed->entry, index).ok();
+    NT_CHECK(kept || retention.holds().size() == holds);
+    if (kept && parsed->entry.has_retire()) {
+      const v1::Retire& retire = parsed->entry.retire();
+      NT_CHECK(retention.Names(retire.leaves(0)) && !retention.Names(index) && retention.unfinished().contains(index));
+    }
+    if (kept && parsed->entry.has_hold()) {
+      const v1::Hold& hold = parsed->entry.hold();
+      const TimeSpan then{hold.since_wall_ns(), hold.since_wall_ns()};
+      NT_CHECK(retention.Covering(hold.agents().empty() ? "any" : hold.agents(0), then) != nullptr);
+    }
+    if (!enrolments.Take(parsed->entry, index).ok()) continue;
+    if (AgentOf(parsed->entry).empty()) continue;
     batch.set_tenant(parsed->entry.tenant());
     batch.set_agent_id(AgentOf(parsed->entry));
     const Enrolment* agent = enrolments.Find(batch.tenant(), batch.agent_id());

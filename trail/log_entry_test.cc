@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "nodetrail/trail/enrolment.h"
 #include "nodetrail/trail/leaf.h"
 #include "trail/testing/test_agent.h"
@@ -37,6 +39,19 @@ v1::LogEntry RevokeOf(const std::string& agent, uint64_t epoch, uint64_t seq) {
   entry.mutable_revoke()->set_epoch(epoch);
   entry.mutable_revoke()->set_effective_seq(seq);
   entry.mutable_revoke()->set_reason("laptop stolen");
+  return entry;
+}
+
+v1::LogEntry AccessBy(const std::string& reader) {
+  v1::LogEntry entry;
+  entry.set_format_version(1);
+  entry.set_tenant("acme");
+  entry.set_wall_ns(9);
+  entry.mutable_access()->set_reader(reader);
+  entry.mutable_access()->set_certificate_sha256(Bytes(Sha256Of("certificate")));
+  entry.mutable_access()->set_method("Search");
+  entry.mutable_access()->set_shape("user:? limit 1000");
+  entry.mutable_access()->set_question_hmac(Bytes(Sha256Of("question")));
   return entry;
 }
 
@@ -91,7 +106,7 @@ TEST(LogEntry, ReadsOneWayOnly) {
   EXPECT_FALSE(ParseLogEntry(FrameEntry(good + "\x33\x34"s)).ok());
   EXPECT_FALSE(ParseLogEntry(FrameEntry(good.substr(2) + "\x08\x01"s)).ok());
   // A newer collector's field is passed over, and told of.
-  const auto newer = ParseLogEntry(FrameEntry(good + "\x30\x05"s));
+  const auto newer = ParseLogEntry(FrameEntry(good + "\x78\x05"s));
   ASSERT_TRUE(newer.ok()) << newer.status().message();
   EXPECT_TRUE(newer->unknown_fields);
 
@@ -124,6 +139,29 @@ TEST(LogEntry, ReadsOneWayOnly) {
   std::string both = good;
   AppendBytesField(&both, 5, RevokeOf("web-1", 1, 3).revoke().SerializeAsString());
   EXPECT_FALSE(ParseLogEntry(FrameEntry(both)).ok());
+}
+
+TEST(LogEntry, AReadNamesWhoAndWhat) {
+  const auto accepted = [](const std::function<void(v1::Access*)>& edit) {
+    v1::LogEntry entry = AccessBy("spiffe://example.org/t/acme/r/ann");
+    edit(entry.mutable_access());
+    return ParseLogEntry(FrameEntry(entry.SerializeAsString())).ok();
+  };
+  EXPECT_TRUE(accepted([](auto*) {}));
+  EXPECT_TRUE(accepted([](auto* access) { access->clear_shape(); }));
+  EXPECT_FALSE(accepted([](auto* access) { access->clear_reader(); }));
+  EXPECT_FALSE(accepted([](auto* access) { access->set_reader("ann\x1b"); }));
+  EXPECT_FALSE(accepted([](auto* access) { access->clear_method(); }));
+  EXPECT_FALSE(accepted([](auto* access) { access->set_shape("caf\xc3\xa9"); }));
+  EXPECT_FALSE(accepted([](auto* access) { access->set_certificate_sha256("short"); }));
+  EXPECT_FALSE(accepted([](auto* access) { access->clear_question_hmac(); }));
+  // It enrols nobody, but a log is of one tenant.
+  Enrolments enrolments;
+  v1::LogEntry entry = AccessBy("spiffe://example.org/t/acme/r/ann");
+  EXPECT_TRUE(enrolments.Take(entry, 0).ok());
+  EXPECT_TRUE(enrolments.agents().empty());
+  entry.set_tenant("evil");
+  EXPECT_FALSE(enrolments.Take(entry, 1).ok());
 }
 
 TEST(LogEntry, AlgorithmsAreOnePackedField) {

@@ -2,7 +2,7 @@
 //
 // The order of a verification; each check has a file of its own:
 // verify_bundle, verify_checkpoint, verify_tiles, verify_chains,
-// verify_entries, verify_seen, verify_bodies, verify_coverage; verify_findings
+// verify_entries, verify_seen, verify_bodies, verify_retired, verify_coverage; verify_findings
 // decides, verify_report prints.
 #include "nodetrail/trail/verify.h"
 
@@ -22,6 +22,7 @@
 #include "trail/verify_checkpoint.h"
 #include "trail/verify_entries.h"
 #include "trail/verify_findings.h"
+#include "trail/verify_retired.h"
 #include "trail/verify_seen.h"
 #include "trail/verify_tiles.h"
 
@@ -40,7 +41,8 @@ class TrailVerification {
         bundle_(reader, &findings_),
         checkpoint_(reader, policy, &findings_),
         seen_(reader->dir(), &findings_),
-        entries_(policy, &findings_) {}
+        entries_(policy, &findings_),
+        retired_(&findings_) {}
 
   Result<VerifyReport> Run(const std::function<void(uint64_t)>& progress) {
     const auto begin = std::chrono::steady_clock::now();
@@ -49,7 +51,7 @@ class TrailVerification {
     report_.bundle = bundle_.manifest();
     report_.heartbeat_ns = policy_.heartbeat_ns;
     chains_.emplace(policy_, cas_, scope_, &entries_, &findings_);
-    bodies_.emplace(reader_, cas_, reader_->is_bundle() ? &scope_ : nullptr, &*chains_, &findings_);
+    bodies_.emplace(reader_, cas_, reader_->is_bundle() ? &scope_ : nullptr, &*chains_, &retired_, &findings_);
     NT_RETURN_IF_ERROR(checkpoint_.Read(&report_));
     NT_RETURN_IF_ERROR(bundle_.ReadReceipts(
         [this](const std::string& file, std::string_view text) { checkpoint_.AddReceipt(file, text); }));
@@ -66,8 +68,10 @@ class TrailVerification {
     checkpoint_.Finish(&report_);
     NT_RETURN_IF_ERROR(seen_.Finish());
     FinishTiles();
+    retired_.Finish();
     report_.bodies = bodies_->checked();
     report_.bodies_evicted = bodies_->evicted();
+    report_.bodies_retired = retired_.retired();
     report_.bodies_outside = bodies_->absent_outside();
     chains_->Finish(checkpoint_.root_broken(), &report_);
     entries_.Finish(&report_);
@@ -93,7 +97,8 @@ class TrailVerification {
     if (tiles_) NT_RETURN_IF_ERROR(tiles_->Append(leaf, leaf_hash));
     if (IsLogEntry(leaf)) {
       checkpoint_.CheckReceipts(where, leaf_hash, {});
-      entries_.Take(where, leaf, whole);
+      const auto entry = entries_.Take(where, leaf, whole);
+      if (entry) retired_.Take(*entry, where, !checkpoint_.size() || checkpoint_.covers(where.index));
       return OkStatus();
     }
     auto parsed = ParseLeaf(leaf);
@@ -180,6 +185,7 @@ class TrailVerification {
   CheckpointCheck checkpoint_;
   SeenCheck seen_;
   EntriesCheck entries_;
+  RetiredCheck retired_;
   BundleScope scope_;
   std::optional<ChainsCheck> chains_;  // these two once the scope is known
   std::optional<BodiesCheck> bodies_;

@@ -42,10 +42,11 @@ Status BodiesCheck::Take(AgentState* agent, const v1::BatchHeader& header, const
 }
 
 Status BodiesCheck::TakeEvicted(AgentState* agent, const v1::BatchHeader& header, const LeafLocation& where) {
-  NT_ASSIGN_OR_RETURN(const bool declared,
+  NT_ASSIGN_OR_RETURN(const EvictedBody said,
                       CheckEvictedBody(*reader_, cas_, header, agent->chain.state().head.batch_hash, where,
                                        &agent->coverage, findings_));
-  if (!declared) return OkStatus();
+  if (said == EvictedBody::kNotSaid) retired_->Missing(agent, header, where);
+  if (said != EvictedBody::kDeclared) return OkStatus();
   ++evicted_;
   agent->timeline.Declare(TimeOf(header).from_ns, TimeOf(header).to_ns);
   return OkStatus();

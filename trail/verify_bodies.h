@@ -8,6 +8,7 @@
 #include "nodetrail/trail/verify.h"
 #include "trail/verify_chains.h"
 #include "trail/verify_findings.h"
+#include "trail/verify_retired.h"
 
 namespace nodetrail::trail {
 
@@ -16,8 +17,8 @@ class BodiesCheck {
  public:
   // `scope`: what a bundle is about; null for a trail, which has all.
   BodiesCheck(const TrailReader* reader, const CaSet& cas, const BundleScope* scope, ChainsCheck* chains,
-              Findings* findings)
-      : reader_(reader), cas_(cas), scope_(scope), chains_(chains), findings_(findings) {}
+              RetiredCheck* retired, Findings* findings)
+      : reader_(reader), cas_(cas), scope_(scope), chains_(chains), retired_(retired), findings_(findings) {}
 
   // The body of a batch that the chain of `agent` accepted. An error is
   // operational: the file can't be read.
@@ -37,6 +38,7 @@ class BodiesCheck {
   const CaSet& cas_;
   const BundleScope* scope_;
   ChainsCheck* chains_;
+  RetiredCheck* retired_;
   Findings* findings_;
   uint64_t checked_ = 0;  // that are right
   uint64_t in_scope_ = 0;

@@ -26,6 +26,41 @@ void Append(const CoverageInterval& next, AgentCoverage* coverage) {
   }
 }
 
+// In order, without overlap.
+std::vector<CoverageInterval> Merged(std::vector<CoverageInterval> sorted) {
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.from_ns < b.from_ns; });
+  std::vector<CoverageInterval> out;
+  for (const CoverageInterval& next : sorted) {
+    if (!out.empty() && next.from_ns <= out.back().to_ns) {
+      out.back().to_ns = std::max(out.back().to_ns, next.to_ns);
+    } else {
+      out.push_back(next);
+    }
+  }
+  return out;
+}
+
+// What of `pieces` is covered and in `marks` (merged) becomes of their kind.
+std::vector<CoverageInterval> Mark(const std::vector<CoverageInterval>& pieces,
+                                   const std::vector<CoverageInterval>& marks) {
+  std::vector<CoverageInterval> out;
+  auto next = marks.begin();
+  for (CoverageInterval rest : pieces) {
+    if (rest.kind == CoverageKind::kCovered) {
+      while (next != marks.end() && next->to_ns <= rest.from_ns) ++next;
+      for (auto it = next; it != marks.end() && it->from_ns < rest.to_ns; ++it) {
+        const uint64_t from = std::max(it->from_ns, rest.from_ns);
+        const uint64_t to = std::min(it->to_ns, rest.to_ns);
+        out.push_back({CoverageKind::kCovered, rest.from_ns, from});
+        out.push_back({it->kind, from, to});
+        rest.from_ns = to;
+      }
+    }
+    out.push_back(rest);
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string_view CoverageKindName(CoverageKind kind) {
@@ -35,6 +70,7 @@ std::string_view CoverageKindName(CoverageKind kind) {
     case CoverageKind::kStopped: return "stopped";
     case CoverageKind::kSilent: return "silent";
     case CoverageKind::kUnexplained: return "unexplained";
+    case CoverageKind::kRetired: return "retired";
   }
   return "unknown";
 }
@@ -79,9 +115,10 @@ CoverageTimeline::Stretch CoverageTimeline::Push(CoverageKind kind, uint64_t fro
 
 CoverageTimeline::Stretch CoverageTimeline::Batch(uint64_t sealed_ns, Join join, unsigned causes) {
   if (!std::exchange(begun_, true)) {
-    at_ns_ = sealed_ns;
+    before_ns_ = at_ns_ = sealed_ns;
     return kNone;
   }
+  before_ns_ = at_ns_;
   // The clock may go back; no time is counted twice.
   if (sealed_ns <= at_ns_) return kNone;
   const uint64_t from = std::exchange(at_ns_, sealed_ns);
@@ -99,38 +136,31 @@ void CoverageTimeline::Explain(Stretch stretch) {
   if (--pieces_[stretch].causes == 0) pieces_[stretch].interval.kind = CoverageKind::kDeclared;
 }
 
-void CoverageTimeline::Declare(uint64_t from_ns, uint64_t to_ns) {
+void CoverageTimeline::AddTo(std::vector<CoverageInterval>* all, CoverageKind kind, uint64_t from_ns, uint64_t to_ns) {
   from_ns = std::max(from_ns, since_ns_);
   to_ns = std::min(to_ns, until_ns_);
   if (from_ns >= to_ns) return;
-  if (!declarations_.empty()) {
-    CoverageInterval& last = declarations_.back();
+  if (!all->empty()) {
+    CoverageInterval& last = all->back();
     if (from_ns <= last.to_ns && to_ns >= last.from_ns) {
       last.from_ns = std::min(last.from_ns, from_ns);
       last.to_ns = std::max(last.to_ns, to_ns);
       return;
     }
   }
-  if (declarations_.size() == kMaxPieces) {
+  if (all->size() == kMaxPieces) {
     ++dropped_;
     return;
   }
-  declarations_.push_back({CoverageKind::kDeclared, from_ns, to_ns});
+  all->push_back({kind, from_ns, to_ns});
 }
 
-// In order, without overlap.
-std::vector<CoverageInterval> CoverageTimeline::Declared() const {
-  std::vector<CoverageInterval> sorted = declarations_;
-  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.from_ns < b.from_ns; });
-  std::vector<CoverageInterval> out;
-  for (const CoverageInterval& next : sorted) {
-    if (!out.empty() && next.from_ns <= out.back().to_ns) {
-      out.back().to_ns = std::max(out.back().to_ns, next.to_ns);
-    } else {
-      out.push_back(next);
-    }
-  }
-  return out;
+void CoverageTimeline::Declare(uint64_t from_ns, uint64_t to_ns) {
+  AddTo(&declarations_, CoverageKind::kDeclared, from_ns, to_ns);
+}
+
+void CoverageTimeline::Retire(uint64_t from_ns, uint64_t to_ns) {
+  AddTo(&retired_, CoverageKind::kRetired, from_ns, to_ns);
 }
 
 void CoverageTimeline::Finish(uint64_t end_ns, bool stopped, AgentCoverage* coverage) {
@@ -141,22 +171,10 @@ void CoverageTimeline::Finish(uint64_t end_ns, bool stopped, AgentCoverage* cove
       Push(CoverageKind::kSilent, at_ns_, end_ns, 0);
     }
   }
-  const std::vector<CoverageInterval> declared = Declared();
-  auto next = declared.begin();
-  for (const Piece& piece : pieces_) {
-    CoverageInterval rest = piece.interval;
-    if (rest.kind == CoverageKind::kCovered) {
-      while (next != declared.end() && next->to_ns <= rest.from_ns) ++next;
-      for (auto it = next; it != declared.end() && it->from_ns < rest.to_ns; ++it) {
-        const uint64_t from = std::max(it->from_ns, rest.from_ns);
-        const uint64_t to = std::min(it->to_ns, rest.to_ns);
-        Append({CoverageKind::kCovered, rest.from_ns, from}, coverage);
-        Append({CoverageKind::kDeclared, from, to}, coverage);
-        rest.from_ns = to;
-      }
-    }
-    Append(rest, coverage);
-  }
+  std::vector<CoverageInterval> all;
+  all.reserve(pieces_.size());
+  for (const Piece& piece : pieces_) all.push_back(piece.interval);
+  for (const CoverageInterval& next : Mark(Mark(all, Merged(declarations_)), Merged(retired_))) Append(next, coverage);
   for (size_t i = 0; i < kCoverageKinds; ++i) coverage->covered_ns[i] += dropped_ns_[i];
   coverage->intervals_dropped = dropped_;
 }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "nodetrail/trail/bundle.h"
 #include "nodetrail/trail/v1/trail.pb.h"
 #include "nodetrail/trail/verify.h"
 
@@ -42,12 +43,17 @@ class CoverageTimeline {
   void Explain(Stretch stretch);
   // Events of this time were lost, and the agent said so.
   void Declare(uint64_t from_ns, uint64_t to_ns);
+  // The bodies of this time were retired. Where something was lost as well, that
+  // is told instead.
+  void Retire(uint64_t from_ns, uint64_t to_ns);
   // The end of time: `stopped` if the last batch was an orderly end. Into
   // intervals and sums.
   void Finish(uint64_t end_ns, bool stopped, AgentCoverage* coverage);
 
   // Of the newest batch; 0 before the first.
   [[nodiscard]] uint64_t newest_ns() const { return at_ns_; }
+  // What the newest batch added: from the one before it, if it is later.
+  [[nodiscard]] TimeSpan newest() const { return {before_ns_, at_ns_}; }
 
  private:
   struct Piece {
@@ -55,15 +61,17 @@ class CoverageTimeline {
     unsigned causes = 0;
   };
   Stretch Push(CoverageKind kind, uint64_t from_ns, uint64_t to_ns, unsigned causes);
-  [[nodiscard]] std::vector<CoverageInterval> Declared() const;
+  void AddTo(std::vector<CoverageInterval>* all, CoverageKind kind, uint64_t from_ns, uint64_t to_ns);
 
   const uint64_t silence_ns_;
   const uint64_t since_ns_;
   const uint64_t until_ns_;
   bool begun_ = false;
+  uint64_t before_ns_ = 0;
   uint64_t at_ns_ = 0;
   std::vector<Piece> pieces_;                   // in order of time
   std::vector<CoverageInterval> declarations_;  // in no order
+  std::vector<CoverageInterval> retired_;       // in no order
   std::array<uint64_t, kCoverageKinds> dropped_ns_{};
   uint64_t dropped_ = 0;
 };

@@ -17,13 +17,14 @@ bool EntriesCheck::Signed(const ParsedLogEntry& entry) const {
                      [&entry](const LogPolicy::Log& log) { return VerifyLogEntrySignature(entry, log.key.key); });
 }
 
-void EntriesCheck::Take(const LeafLocation& where, std::string_view leaf, bool whole) {
+std::optional<v1::LogEntry> EntriesCheck::Take(const LeafLocation& where, std::string_view leaf, bool whole) {
   ++count_;
   // It is no batch: what is wrong with it must not take a missing batch's name.
   const auto tamper = [&](std::string_view reason, std::string text) {
     findings_->Add(FindingKind::kTamper, reason, std::move(text), {}, &where);
+    return std::nullopt;
   };
-  const auto parsed = ParseLogEntry(leaf);
+  auto parsed = ParseLogEntry(leaf);
   if (!parsed.ok()) return tamper(reason::kDamagedLeaf, std::string(parsed.status().message()));
   if (!whole) return tamper(reason::kDamagedLeaf, "log entry: the record's checksum is wrong");
   if (!logs_) {
@@ -42,6 +43,7 @@ void EntriesCheck::Take(const LeafLocation& where, std::string_view leaf, bool w
   if (parsed->unknown_fields) {
     findings_->Note("a log entry with signed fields that this version does not know", {}, &where);
   }
+  return std::move(parsed->entry);
 }
 
 void EntriesCheck::Accept(const v1::BatchHeader& header, const LeafLocation& where) {

@@ -31,7 +31,8 @@ class EntriesCheck {
   void Begin(const std::optional<LogPolicy>& logs, const std::optional<std::string>& tenant);
 
   // A leaf that begins as an entry does. `whole`: its record's checksum is right.
-  void Take(const LeafLocation& where, std::string_view leaf, bool whole);
+  // The entry, if it holds.
+  std::optional<v1::LogEntry> Take(const LeafLocation& where, std::string_view leaf, bool whole);
 
   // What the entries so far say of a batch that holds in every other way.
   [[nodiscard]] EnrolmentRuling Judge(const v1::BatchHeader& header) const { return enrolments_.Judge(header); }

@@ -6,7 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "nodetrail/base/guard.h"
 #include "nodetrail/trail/eviction.h"
 
 namespace nodetrail::trail {
@@ -17,30 +16,26 @@ constexpr size_t kMaxListed = 1000;
 
 }  // namespace
 
-Result<bool> CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::BatchHeader& header,
-                              const Hash& batch_hash, const LeafLocation& where, AgentCoverage* coverage,
-                              Findings* findings) {
+Result<EvictedBody> CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::BatchHeader& header,
+                                     const Hash& batch_hash, const LeafLocation& where, AgentCoverage* coverage,
+                                     Findings* findings) {
   const Hash hash = *HashFromBytes(header.body_sha256());
   const std::string name = BatchName(header);
   const auto eviction = reader.Eviction(hash);
   if (!eviction.ok()) {
     const Code code = eviction.status().code();
-    if (code == Code::kNotFound) {
-      if (!NT_GUARD(verify_body_missing, true)) return false;
-      findings->Add(FindingKind::kTamper, reason::kBodyMissing, "the body is missing", name, &where, BodyPath(hash));
-      return false;
-    }
+    if (code == Code::kNotFound) return EvictedBody::kNotSaid;
     if (code != Code::kDataLoss && code != Code::kResourceExhausted) return eviction.status();
     findings->Add(FindingKind::kTamper, reason::kEviction, std::string(eviction.status().message()), name, &where,
                   EvictionPath(hash));
-    return false;
+    return EvictedBody::kBad;
   }
   if (const Status status = CheckEviction(*eviction, header, batch_hash, cas); !status.ok()) {
     findings->Add(
         FindingKind::kTamper, reason::kEviction,
         fmt::format("the body is missing, and the statement in its place does not hold: {}", status.message()), name,
         &where, EvictionPath(hash));
-    return false;
+    return EvictedBody::kBad;
   }
   findings->Add(FindingKind::kDeclaredLoss, reason::kLoss,
                 fmt::format("the agent gave up the body to make room: {} events, wall clock {} to {} ns",
@@ -50,7 +45,7 @@ Result<bool> CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const
     coverage->losses.push_back(
         {name, "evicted", "", header.event_count(), header.first_wall_ns(), header.last_wall_ns()});
   }
-  return true;
+  return EvictedBody::kDeclared;
 }
 
 }  // namespace nodetrail::trail

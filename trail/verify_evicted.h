@@ -10,12 +10,18 @@
 
 namespace nodetrail::trail {
 
+enum class EvictedBody {
+  kDeclared,
+  kBad,      // what lies in its place does not hold
+  kNotSaid,  // nothing lies there
+};
+
 // The body of an accepted batch is missing. Adds a declared loss if the
-// agent's statement lies in its place and holds, else a tamper finding. An
-// error is operational: the file can't be read. True if it was declared.
-Result<bool> CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::BatchHeader& header,
-                              const Hash& batch_hash, const LeafLocation& where, AgentCoverage* coverage,
-                              Findings* findings);
+// agent's statement lies in its place and holds, a tamper finding if it does
+// not hold. An error is operational: the file can't be read.
+Result<EvictedBody> CheckEvictedBody(const TrailReader& reader, const CaSet& cas, const v1::BatchHeader& header,
+                                     const Hash& batch_hash, const LeafLocation& where, AgentCoverage* coverage,
+                                     Findings* findings);
 
 }  // namespace nodetrail::trail
 

@@ -175,6 +175,7 @@ std::string VerifyReportJson(const VerifyReport& report) {
   out["entries"] = report.entries;
   out["bodies"] = report.bodies;
   out["bodies_evicted"] = report.bodies_evicted;
+  out["bodies_retired"] = report.bodies_retired;
   out["bodies_outside"] = report.bodies_outside;
   out["events"] = report.events;
   out["bundle"] = BundleJson(report);
@@ -212,10 +213,11 @@ std::string VerifyReportText(const VerifyReport& report) {
                        report.tiles_missing > 0 ? fmt::format(", {} missing", report.tiles_missing) : "");
   }
   out +=
-      fmt::format("bodies checked: {}{}{}\n", report.bodies,
+      fmt::format("bodies checked: {}{}{}{}\n", report.bodies,
+                  report.bodies_retired > 0 ? fmt::format(", {} deleted by rule", report.bodies_retired) : "",
                   report.bodies_evicted > 0 ? fmt::format(", {} given up by their agents", report.bodies_evicted) : "",
                   report.bodies_outside > 0 ? fmt::format(", {} outside the scope", report.bodies_outside) : "");
-  if (report.entries > 0) out += fmt::format("entries of the log's own (enrolled, revoked): {}\n", report.entries);
+  if (report.entries > 0) out += fmt::format("entries of the log's own: {}\n", report.entries);
   for (const std::string& agent : report.never_reported) out += fmt::format("enrolled and never reported: {}\n", agent);
   if (report.agents.size() > 1) out += fmt::format("coverage of all agents: {}\n", SecondsText(Totals(report)));
   for (const AgentCoverage& agent : report.agents) {

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "collector/admin/admin_socket.h"
+#include "collector/admin/hold_commands.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/schema/text.h"
 
@@ -41,10 +42,7 @@ int ExitFor(const Status& status) {
   }
 }
 
-int Fail(const Status& status) {
-  std::fprintf(stderr, "nodetrail-collector: %s\n", TerminalSafe(status.message()).c_str());
-  return ExitFor(status);
-}
+int Fail(const Status& status) { return FailAdmin(status); }
 
 void Print(const std::string& text) { std::fputs(text.c_str(), stdout); }
 
@@ -172,6 +170,11 @@ int RevokeAgent(const config::v1::CollectorConfig& config, const Args& args) {
 
 }  // namespace
 
+int FailAdmin(const Status& status) {
+  std::fprintf(stderr, "nodetrail-collector: %s\n", TerminalSafe(status.message()).c_str());
+  return ExitFor(status);
+}
+
 std::string AdminSocketPath(const config::v1::CollectorConfig& config) {
   if (!config.admin_socket().empty()) return config.admin_socket();
   return (std::filesystem::path(config.trail_dir()).parent_path() / "admin.sock").string();
@@ -201,6 +204,7 @@ void AddAdminCommands(CLI::App& app, AdminCommand* chosen) {
   revoke->add_option("--seq", args->seq, "first batch of that epoch")->needs(epoch);
   revoke->add_option("--reason", args->reason, "one line, ASCII; it is in the log for ever");
   revoke->callback(run(RevokeAgent));
+  AddHoldCommands(app, chosen);
   for (CLI::App* command : {create, list, drop, revoke}) command->add_flag("--json", args->json, "print JSON");
 }
 

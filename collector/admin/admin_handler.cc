@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
-#include <future>
 #include <utility>
 
+#include "collector/admin/admin_socket.h"
 #include "nodetrail/base/log.h"
 
 namespace nodetrail::collector {
@@ -15,12 +15,24 @@ constexpr size_t kMaxReasonBytes = 256;
 
 }  // namespace
 
-Result<enrol::v1::AdminResponse> AdminHandler::Handle(const enrol::v1::AdminRequest& request) {
+Result<enrol::v1::AdminResponse> AdminHandler::Handle(const enrol::v1::AdminRequest& request, uid_t uid) {
   using enrol::v1::AdminRequest;
   enrol::v1::AdminResponse response;
   if (request.request_case() == AdminRequest::kRevokeAgent) {
     NT_ASSIGN_OR_RETURN(*response.mutable_revoke_agent(), RevokeAgent(request.revoke_agent()));
     return response;
+  }
+  switch (request.request_case()) {
+    case AdminRequest::kAddHold: {
+      NT_ASSIGN_OR_RETURN(*response.mutable_add_hold(), holds_.Add(request.add_hold(), PersonOf(uid)));
+      return response;
+    }
+    case AdminRequest::kListHolds: *response.mutable_list_holds() = holds_.List(); return response;
+    case AdminRequest::kReleaseHold: {
+      NT_ASSIGN_OR_RETURN(*response.mutable_release_hold(), holds_.Release(request.release_hold(), PersonOf(uid)));
+      return response;
+    }
+    default: break;
   }
   if (tokens_ == nullptr) {
     return FailedPrecondition("this collector does not enrol agents; add the block enrol to its configuration");
@@ -60,10 +72,10 @@ Result<enrol::v1::RevokeAgentResponse> AdminHandler::RevokeAgent(const enrol::v1
   revoke->set_effective_seq(request.effective_seq());
   revoke->set_reason(request.reason());
   enrol::v1::RevokeAgentResponse response;
-  const auto prepare = [&response](const trail::Enrolments& before, const trail::ChainHead* chain,
-                                   trail::v1::LogEntry* to) -> Status {
+  const auto prepare = [&response](const Committer::Before& before, trail::v1::LogEntry* to) -> Status {
+    const trail::ChainHead* chain = before.chain;
     trail::v1::Revoke* r = to->mutable_revoke();
-    if (chain == nullptr && before.Find(to->tenant(), r->agent_id()) == nullptr) {
+    if (chain == nullptr && before.enrolments.Find(to->tenant(), r->agent_id()) == nullptr) {
       return NotFound(fmt::format("revoke: no agent {} in this log; nodetrail agents shows them", r->agent_id()));
     }
     if (r->epoch() == 0) {
@@ -74,10 +86,7 @@ Result<enrol::v1::RevokeAgentResponse> AdminHandler::RevokeAgent(const enrol::v1
     response.set_effective_seq(r->effective_seq());
     return OkStatus();
   };
-  std::promise<Result<uint64_t>> promise;
-  auto done = promise.get_future();
-  committer_->Enter(std::move(entry), prepare, [&promise](const Result<uint64_t>& index) { promise.set_value(index); });
-  NT_ASSIGN_OR_RETURN(const uint64_t index, done.get());
+  NT_ASSIGN_OR_RETURN(const uint64_t index, committer_->EnterAndWait(std::move(entry), prepare));
   response.set_log_index(index);
   log::Warn(fmt::format("enrol: {} is revoked from {}:{} on, by entry {}: {}", request.agent_id(), response.epoch(),
                         response.effective_seq(), index, request.reason()));

@@ -4,8 +4,11 @@
 #ifndef NODETRAIL_COLLECTOR_ADMIN_ADMIN_HANDLER_H_
 #define NODETRAIL_COLLECTOR_ADMIN_ADMIN_HANDLER_H_
 
+#include <sys/types.h>
+
 #include <string>
 
+#include "collector/admin/hold_desk.h"
 #include "collector/enrol/token_store.h"
 #include "collector/ingest/committer.h"
 #include "nodetrail/base/status.h"
@@ -13,18 +16,20 @@
 
 namespace nodetrail::collector {
 
-// Stateless but for what it borrows, which outlives it. `tokens` null: this
-// collector does not enrol.
+// What it borrows outlives it. `tokens` null: this collector does not enrol.
 class AdminHandler {
  public:
-  AdminHandler(TokenStore* tokens, Committer* committer) : tokens_(tokens), committer_(committer) {}
-  // Waits for the log where an entry is asked for. Any thread but the ingest's.
-  Result<enrol::v1::AdminResponse> Handle(const enrol::v1::AdminRequest& request);
+  AdminHandler(TokenStore* tokens, Committer* committer, const Clock* clock)
+      : tokens_(tokens), committer_(committer), holds_(committer, clock) {}
+  // Waits for the log where an entry is asked for. One thread at a time, not the
+  // ingest's. `uid`: who asks.
+  Result<enrol::v1::AdminResponse> Handle(const enrol::v1::AdminRequest& request, uid_t uid);
 
  private:
   Result<enrol::v1::RevokeAgentResponse> RevokeAgent(const enrol::v1::RevokeAgentRequest& request);
   TokenStore* const tokens_;
   Committer* const committer_;
+  HoldDesk holds_;
 };
 
 }  // namespace nodetrail::collector

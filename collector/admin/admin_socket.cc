@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -11,8 +12,10 @@
 
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "nodetrail/base/log.h"
@@ -77,10 +80,17 @@ Status SendAll(int fd, const char* data, size_t size) {
   return OkStatus();
 }
 
-bool MayAsk(int peer) {
+std::optional<uid_t> PeerUser(int peer) {
   ucred who{};
   socklen_t size = sizeof(who);
-  return ::getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && (who.uid == 0 || who.uid == ::geteuid());
+  if (::getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) return std::nullopt;
+  return who.uid;
+}
+
+bool IsOperator(uid_t uid) { return uid == 0 || uid == ::geteuid(); }
+
+bool IsAboutHolds(const enrol::v1::AdminRequest& request) {
+  return request.has_add_hold() || request.has_list_holds() || request.has_release_hold();
 }
 
 void SetTimeouts(int fd, const timeval& receive) {
@@ -109,7 +119,8 @@ Result<std::string> ReceiveFramed(int fd) {
   return bytes;
 }
 
-Result<std::unique_ptr<AdminSocket>> AdminSocket::Open(const std::string& path, Handler handler) {
+Result<std::unique_ptr<AdminSocket>> AdminSocket::Open(const std::string& path, std::set<uid_t> officers,
+                                                       Handler handler) {
   NT_ASSIGN_OR_RETURN(const sockaddr_un address, Address(path));
   NT_RETURN_IF_ERROR(MakeDirectories(std::filesystem::path(path).parent_path().string(), 0750));
   NT_RETURN_IF_ERROR(RemoveStale(path, address));
@@ -120,16 +131,22 @@ Result<std::unique_ptr<AdminSocket>> AdminSocket::Open(const std::string& path, 
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return ErrnoStatus(errno, "bind " + path);
   }
+  // That mode shuts them out.
+  if (!officers.empty() && ::chmod(path.c_str(), 0666) != 0) return ErrnoStatus(errno, "chmod " + path);
   if (::listen(fd.get(), kBacklog) != 0) return ErrnoStatus(errno, "listen " + path);
   UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop.valid()) return ErrnoStatus(errno, "eventfd");
-  return std::unique_ptr<AdminSocket>(new AdminSocket(std::move(fd), std::move(stop), path, std::move(handler)));
+  return std::unique_ptr<AdminSocket>(
+      new AdminSocket(std::move(fd), std::move(stop), path, std::move(officers), std::move(handler)));
 }
 
-AdminSocket::AdminSocket(UniqueFd fd, UniqueFd stop, std::string path, Handler handler)
-    : fd_(std::move(fd)), stop_(std::move(stop)), path_(std::move(path)), handler_(std::move(handler)), thread_([this] {
-        Run();
-      }) {}
+AdminSocket::AdminSocket(UniqueFd fd, UniqueFd stop, std::string path, std::set<uid_t> officers, Handler handler)
+    : fd_(std::move(fd)),
+      stop_(std::move(stop)),
+      path_(std::move(path)),
+      officers_(std::move(officers)),
+      handler_(std::move(handler)),
+      thread_([this] { Run(); }) {}
 
 AdminSocket::~AdminSocket() {
   const uint64_t one = 1;
@@ -145,17 +162,26 @@ void AdminSocket::Run() {
     if (fds[1].revents != 0) return;
     if (fds[0].revents == 0) continue;
     const UniqueFd peer(::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (peer.valid() && MayAsk(peer.get())) Serve(peer.get());
+    if (peer.valid()) Serve(peer.get());
   }
 }
 
+Result<enrol::v1::AdminResponse> AdminSocket::Answer(const enrol::v1::AdminRequest& request, uid_t uid) const {
+  if (!IsOperator(uid) && !IsAboutHolds(request)) {
+    return PermissionDenied("only root and the collector's user may ask that; hold_officers may ask about holds");
+  }
+  return handler_(request, uid);
+}
+
 void AdminSocket::Serve(int peer) {
+  const std::optional<uid_t> uid = PeerUser(peer);
+  if (!uid || (!IsOperator(*uid) && !officers_.contains(*uid))) return;
   SetTimeouts(peer, kPeerTimeout);
   const auto bytes = ReceiveFramed(peer);
   if (!bytes.ok()) return;
   enrol::v1::AdminRequest request;
   Result<enrol::v1::AdminResponse> response = InvalidArgument("admin: not a request; do the versions fit?");
-  if (request.ParseFromString(*bytes)) response = handler_(request);
+  if (request.ParseFromString(*bytes)) response = Answer(request, *uid);
   enrol::v1::AdminResponse out;
   if (response.ok()) {
     out = *std::move(response);
@@ -164,6 +190,31 @@ void AdminSocket::Serve(int peer) {
     out.set_message(std::string(response.status().message()));
   }
   SendFramed(peer, out.SerializeAsString()).Ignore();  // who went away before the answer doesn't want it
+}
+
+std::string PersonOf(uid_t uid) {
+  std::array<char, 4096> buffer{};
+  passwd entry{};
+  passwd* found = nullptr;
+  std::string name;
+  if (::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr) name = found->pw_name;
+  for (char& c : name) {
+    if (c < 0x20 || c > 0x7e) c = '?';
+  }
+  return name.empty() ? fmt::format("user {}", uid) : fmt::format("{} ({})", name, uid);
+}
+
+Result<uid_t> UserOf(const std::string& name) {
+  uid_t uid = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), uid);
+  if (!name.empty() && error == std::errc() && end == name.data() + name.size()) return uid;
+  std::array<char, 4096> buffer{};
+  passwd entry{};
+  passwd* found = nullptr;
+  if (::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr) {
+    return found->pw_uid;
+  }
+  return NotFound(fmt::format("this node knows no user {}", name));
 }
 
 Result<enrol::v1::AdminResponse> AskCollector(const std::string& path, const enrol::v1::AdminRequest& request) {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <future>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -133,9 +132,8 @@ Result<uint64_t> Enroller::EnterIntoLog(const TokenStore::Grant& grant, const st
   enrol->add_sig_algs(trail::v1::SIG_ALG_ED25519);
   enrol->add_sig_algs(trail::v1::SIG_ALG_ECDSA_P256_SHA256);
   std::optional<uint64_t> known;
-  const auto prepare = [&](const trail::Enrolments& before, const trail::ChainHead* chain,
-                           trail::v1::LogEntry* /*entry*/) -> Status {
-    const trail::Enrolment* agent = before.Find(options_.tenant, agent_id);
+  const auto prepare = [&](const Committer::Before& before, trail::v1::LogEntry* /*entry*/) -> Status {
+    const trail::Enrolment* agent = before.enrolments.Find(options_.tenant, agent_id);
     if (agent != nullptr && agent->enrolled && agent->token_id == grant.id && agent->spki_sha256 == key) {
       known = agent->enrolled_index;
       return Status(Code::kAlreadyExists, "in the log already");
@@ -144,17 +142,14 @@ Result<uint64_t> Enroller::EnterIntoLog(const TokenStore::Grant& grant, const st
       return FailedPrecondition(fmt::format("{}: this identity key was revoked; make a new one", agent_id));
     }
     // Whoever has a token for many must not take the place of one that is there.
-    const bool there = chain != nullptr || (agent != nullptr && agent->enrolled);
+    const bool there = before.chain != nullptr || (agent != nullptr && agent->enrolled);
     if (NT_GUARD(enrol_taken, there && !grant.exact && (agent == nullptr || !agent->revoked))) {
       return FailedPrecondition(
           fmt::format("{} is enrolled or reports already; only a token for this very id enrols it anew", agent_id));
     }
     return OkStatus();
   };
-  std::promise<Result<uint64_t>> promise;
-  auto done = promise.get_future();
-  committer_->Enter(std::move(entry), prepare, [&](const Result<uint64_t>& index) { promise.set_value(index); });
-  Result<uint64_t> index = done.get();
+  Result<uint64_t> index = committer_->EnterAndWait(std::move(entry), prepare);
   if (known) return *known;
   return index;
 }

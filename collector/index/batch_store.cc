@@ -67,6 +67,10 @@ uint64_t BatchStore::ReceivedWallNs(const trail::Hash& body_sha256) const {
   return static_cast<uint64_t>(st.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(st.st_mtim.tv_nsec);
 }
 
+bool BatchStore::Has(const trail::Hash& body_sha256) const {
+  return ::access(fmt::format("{}/{}", trail_dir_, trail::BodyPath(body_sha256)).c_str(), F_OK) == 0;
+}
+
 bool BatchStore::GivenUp(const trail::Hash& body_sha256) const {
   return ::access(fmt::format("{}/{}", trail_dir_, trail::EvictionPath(body_sha256)).c_str(), F_OK) == 0;
 }
@@ -101,6 +105,15 @@ Result<std::shared_ptr<const OpenBatch>> BatchStore::Open(const LeafInfo& leaf) 
     ages_.pop_back();
   }
   return batch;
+}
+
+void BatchStore::Forget(const trail::Hash& body_sha256) {
+  const std::lock_guard lock(mutex_);
+  const auto it = cache_.find(body_sha256);
+  if (it == cache_.end()) return;
+  cached_bytes_ -= it->second.batch->bytes();
+  ages_.erase(it->second.age);
+  cache_.erase(it);
 }
 
 Result<std::shared_ptr<const OpenBatch>> BatchStore::Load(const LeafInfo& leaf) {

@@ -81,6 +81,10 @@ class BatchStore {
   // Whether the agent's statement that it gave this body up is there instead.
   // What it says is for the verifiers to judge.
   [[nodiscard]] bool GivenUp(const trail::Hash& body_sha256) const;
+  // Drops the copy of a body that is being deleted.
+  void Forget(const trail::Hash& body_sha256);
+  // Whether the body is there.
+  [[nodiscard]] bool Has(const trail::Hash& body_sha256) const;
   // One leaf, verbatim. The first call reads through the log once.
   Result<std::string> Leaf(uint64_t log_index);
   // When the collector stored the body, ns since the Unix epoch; 0 if unknown.

@@ -328,9 +328,10 @@ class IndexerImpl final : public Indexer {
         NT_RETURN_IF_ERROR(AddEvents(leaf, **batch));
       } else if (MayPass(batch.status(), index)) {
         return batch.status();
-      } else if (batch.status().code() != Code::kNotFound || !bodies_.GivenUp(leaf.body_sha256)) {
+      } else if (batch.status().code() != Code::kNotFound ||
+                 !(bodies_.GivenUp(leaf.body_sha256) || (options_.retired && options_.retired(index)))) {
         // A body given up is no fault of this side: agent.loss events and the
-        // headers' losses tell of it.
+        // headers' losses tell of it. Nor is one that was deleted by rule.
         log::Error(fmt::format("index: events of leaf {} are not searchable: {}", index, batch.status().ToString()));
       }
     }

@@ -14,6 +14,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -26,9 +27,10 @@ namespace nodetrail::collector {
 class Indexer {
  public:
   struct Options {
-    std::string trail_dir;          // holds log/, bodies/ and index/
-    uint32_t partition_hours = 24;  // 1..168
-    const Clock* clock = nullptr;   // outlives the indexer
+    std::string trail_dir;                                 // holds log/, bodies/ and index/
+    uint32_t partition_hours = 24;                         // 1..168
+    const Clock* clock = nullptr;                          // outlives the indexer
+    std::function<bool(uint64_t leaf)> retired = nullptr;  // whether its body was deleted by rule; any thread
   };
 
   struct Progress {

@@ -131,9 +131,19 @@ class Run {
       if (leaf_ == nullptr) return true;  // the catalog commits after the rows
       facts_ = leaf_->Facts();
     }
-    if (leaf_ == nullptr || bad_leaf_ == leaf_) return true;
+    if (leaf_ == nullptr) return true;
+    if (bad_leaf_ == leaf_) {
+      if (gone_) ++stats_.retired;
+      return true;
+    }
     if (batch_ == nullptr) {
       auto batch = bodies_->Open(*leaf_);
+      gone_ = batch.status().code() == Code::kNotFound && spec_.retired && spec_.retired(index);
+      if (gone_) {
+        ++stats_.retired;
+        bad_leaf_ = leaf_;
+        return true;
+      }
       if (!batch.ok()) {
         if (stats_.unreadable++ == 0) stats_.first_problem = batch.status().ToString();
         bad_leaf_ = leaf_;
@@ -175,6 +185,7 @@ class Run {
   // The leaf of the last candidate.
   const LeafInfo* leaf_ = nullptr;
   const LeafInfo* bad_leaf_ = nullptr;
+  bool gone_ = false;  // bad_leaf_'s body, by rule
   std::shared_ptr<const OpenBatch> batch_;
   schema::RowFacts facts_;
   event::v1::Event event_;

@@ -41,13 +41,15 @@ struct SearchSpec {
   uint64_t since_wall_ns = 0;
   uint64_t until_wall_ns = 0;  // exclusive; 0: no bound
   bool oldest_first = false;
-  std::optional<RowKey> after;  // only what comes after it in the order
-  std::function<bool()> stop;   // true ends the search with kCancelled; may be empty
+  std::optional<RowKey> after;                 // only what comes after it in the order
+  std::function<bool(uint64_t leaf)> retired;  // whether its body was deleted by rule; may be empty
+  std::function<bool()> stop;                  // true ends the search with kCancelled; may be empty
 };
 
 struct SearchStats {
   uint64_t candidates = 0;  // rows the index proposed
-  uint64_t unreadable = 0;  // whose body is not there or is damaged
+  uint64_t retired = 0;     // rows whose body was deleted by rule: they may have matched
+  uint64_t unreadable = 0;  // leaves whose body is not there or is damaged
   std::string first_problem;
 };
 

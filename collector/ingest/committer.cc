@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <future>
 #include <utility>
 
 #include "nodetrail/base/guard.h"
@@ -154,6 +155,13 @@ void Committer::Enter(trail::v1::LogEntry entry, PrepareEntry prepare, EntryDone
   request->done(Unavailable("the collector is stopping"));
 }
 
+Result<uint64_t> Committer::EnterAndWait(trail::v1::LogEntry entry, PrepareEntry prepare) {
+  std::promise<Result<uint64_t>> promise;
+  auto done = promise.get_future();
+  Enter(std::move(entry), std::move(prepare), [&](const Result<uint64_t>& index) { promise.set_value(index); });
+  return done.get();
+}
+
 Status Committer::Admit(const std::string& agent_id) {
   const auto enrolled = roster_.Snapshot();
   const trail::Enrolment* agent = enrolled->Find(options_.tenant, agent_id);
@@ -167,6 +175,13 @@ Status Committer::Admit(const std::string& agent_id) {
   ++totals_.refused;
   return PermissionDenied(fmt::format("{} was revoked{}{}; enrol it anew, with a token and a new identity key",
                                       agent_id, agent->reason.empty() ? "" : ": ", agent->reason));
+}
+
+void Committer::OnWriter(WriterTask task) {
+  const std::lock_guard lock(mutex_);
+  if (stop_) return;
+  queue_.push_back({nullptr, {}, std::nullopt, 0, nullptr, std::move(task)});
+  cv_.notify_one();
 }
 
 void Committer::Hello(std::shared_ptr<AnswerSink> sink, const std::string& agent_id) {
@@ -224,11 +239,16 @@ void Committer::Run() {
 
 bool Committer::Step() {
   std::vector<Item> items;
+  WriterTask task;
   {
     const std::lock_guard lock(mutex_);
     if (queue_.empty()) return false;
+    if (queue_.front().task) {
+      task = std::move(queue_.front().task);
+      queue_.pop_front();
+    }
     uint64_t bytes = 0;
-    while (!queue_.empty() && items.size() < options_.group_batches &&
+    while (!task && !queue_.empty() && !queue_.front().task && items.size() < options_.group_batches &&
            (items.empty() || bytes + queue_.front().bytes <= options_.group_bytes)) {
       bytes += queue_.front().bytes;
       queued_bytes_ -= queue_.front().bytes;
@@ -236,7 +256,8 @@ bool Committer::Step() {
       queue_.pop_front();
     }
   }
-  CommitGroup(std::move(items));
+  if (task) task(roster_.retention(), writer_->size());
+  else CommitGroup(std::move(items));
   return true;
 }
 
@@ -338,11 +359,14 @@ Committer::Entered Committer::CheckEntry(EntryRequest* request, const Status& ro
   entry.set_format_version(1);
   entry.set_tenant(options_.tenant);
   entry.set_wall_ns(options_.clock->WallNs());
+  const uint64_t log_index = writer_->size() + group_leaves_.size();
   const auto chain = chains_.find(trail::AgentOf(entry));
   const trail::ChainHead* head =
       chain != chains_.end() && chain->second->head().known ? &chain->second->head() : nullptr;
-  if (Status s = request->prepare(roster_.now(), head, &entry); !s.ok()) return {std::move(request->done), s};
-  const uint64_t log_index = writer_->size() + group_leaves_.size();
+  if (request->prepare) {
+    const Before before{roster_.now(), roster_.retention(), head, log_index};
+    if (Status s = request->prepare(before, &entry); !s.ok()) return {std::move(request->done), s};
+  }
   auto leaf = roster_.Enter(entry, log_index);
   if (!leaf.ok()) return {std::move(request->done), leaf.status()};
   request->leaf = *std::move(leaf);

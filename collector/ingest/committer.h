@@ -90,15 +90,30 @@ class Committer {
   void Hello(std::shared_ptr<AnswerSink> sink, const std::string& agent_id);
   void Submit(std::shared_ptr<AnswerSink> sink, const std::string& agent_id, ingest::v1::Frame frame);
 
-  // An entry of the log's own. `prepare` sees what the log holds before it (and
-  // the agent's chain, null if there is none), and may complete it, or refuse;
-  // `done` gets its index once it is durable, or why it is not in the log. Both
-  // are called on the ingest thread and return at once. Any thread.
-  using PrepareEntry =
-      std::function<Status(const trail::Enrolments& before, const trail::ChainHead* chain, trail::v1::LogEntry* entry)>;
+  // An entry of the log's own. `prepare` sees what the log holds before it, and
+  // may complete it, or refuse; `done` gets its index once it is durable, or why
+  // it is not in the log. Both are called on the ingest thread and return at once.
+  // Any thread.
+  struct Before {
+    const trail::Enrolments& enrolments;
+    const trail::Retention& retention;
+    const trail::ChainHead* chain;  // of the agent it is about; null: there is none
+    uint64_t log_index;             // of the entry
+  };
+  using PrepareEntry = std::function<Status(const Before& before, trail::v1::LogEntry* entry)>;
   using EntryDone = std::function<void(const Result<uint64_t>& log_index)>;
   void Enter(trail::v1::LogEntry entry, PrepareEntry prepare, EntryDone done);
+  // The same, back when it is done. `prepare` may be null. Any thread but the ingest's.
+  Result<uint64_t> EnterAndWait(trail::v1::LogEntry entry, PrepareEntry prepare = nullptr);
 
+  // Runs `task` on the ingest thread between two groups, with what the durable
+  // log says and its size: no entry comes while it runs. After Stop it is dropped.
+  // Any thread.
+  using WriterTask = std::function<void(const trail::Retention& retention, uint64_t log_size)>;
+  void OnWriter(WriterTask task);
+
+  // Holds, and deletions that are announced, of what is durable. Any thread.
+  [[nodiscard]] std::shared_ptr<const trail::Retention> Retained() const { return roster_.Retained(); }
   // Who is enrolled and revoked, of what is durable. Any thread.
   [[nodiscard]] std::shared_ptr<const trail::Enrolments> Enrolled() const { return roster_.Snapshot(); }
   // Why no stream of this agent is taken: OK, or PermissionDenied if the next
@@ -125,6 +140,7 @@ class Committer {
     std::optional<ingest::v1::Frame> frame;  // nothing: Hello
     uint64_t bytes = 0;
     std::unique_ptr<EntryRequest> entry = nullptr;  // then nothing else
+    WriterTask task = nullptr;                      // then nothing else
   };
   // A batch of this group that is to become durable, or was before.
   struct Pending {

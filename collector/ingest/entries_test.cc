@@ -41,8 +41,7 @@ class EntriesTest : public CollectorTest {
     committer_->StartStepping([](uint64_t, std::span<const trail::Hash>) {});
   }
   Result<uint64_t> Enter(trail::v1::LogEntry entry, Committer::PrepareEntry prepare = nullptr) {
-    if (!prepare)
-      prepare = [](const trail::Enrolments&, const trail::ChainHead*, trail::v1::LogEntry*) { return OkStatus(); };
+    if (!prepare) prepare = [](const Committer::Before&, trail::v1::LogEntry*) { return OkStatus(); };
     Result<uint64_t> out = Internal("not called");
     committer_->Enter(std::move(entry), std::move(prepare), [&](const Result<uint64_t>& index) { out = index; });
     EXPECT_TRUE(committer_->Step());
@@ -129,12 +128,12 @@ TEST_F(EntriesTest, RevokedBatchesAreQuarantinedAndStreamsRefused) {
 
 TEST_F(EntriesTest, WhatIsRefusedIsNotInTheLog) {
   Open();
-  const auto refuse = [](const trail::Enrolments&, const trail::ChainHead* chain, trail::v1::LogEntry*) {
-    EXPECT_EQ(chain, nullptr);
+  const auto refuse = [](const Committer::Before& before, trail::v1::LogEntry*) {
+    EXPECT_EQ(before.chain, nullptr);
     return Status(Code::kAlreadyExists, "twice");
   };
   EXPECT_EQ(Enter(Enrol(trail::Sha256Of("k")), refuse).status().code(), Code::kAlreadyExists);
-  EXPECT_FALSE(Enter(Enrol({}), [](const trail::Enrolments&, const trail::ChainHead*, trail::v1::LogEntry* entry) {
+  EXPECT_FALSE(Enter(Enrol({}), [](const Committer::Before&, trail::v1::LogEntry* entry) {
                  entry->mutable_enrol()->set_agent_id("no id");
                  return OkStatus();
                }).ok());

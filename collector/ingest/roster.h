@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Who may report: what the entries of the log say, kept by the ingest thread
-// beside the chains, and shown to everybody else as snapshots.
+// What the entries of the log say, kept by the ingest thread beside the chains,
+// and shown to everybody else as snapshots: who may report, which bodies are held,
+// which deletions are announced.
 #ifndef NODETRAIL_COLLECTOR_INGEST_ROSTER_H_
 #define NODETRAIL_COLLECTOR_INGEST_ROSTER_H_
 
@@ -17,6 +18,7 @@
 #include "nodetrail/trail/crypto.h"
 #include "nodetrail/trail/enrolment.h"
 #include "nodetrail/trail/log_entry.h"
+#include "nodetrail/trail/retention.h"
 
 namespace nodetrail::collector {
 
@@ -37,7 +39,8 @@ class Roster {
   // After the last one: from now on agents must have been enrolled.
   void set_required(bool required);
 
-  // The leaf of an entry that becomes `log_index`, if the group does.
+  // The leaf of an entry that becomes `log_index`, if the group does. InvalidArgument
+  // if it would count for nothing.
   Result<std::string> Enter(const trail::v1::LogEntry& entry, uint64_t log_index);
   // A batch that was allowed, and becomes a leaf if the group does.
   void Accept(const trail::v1::BatchHeader& header);
@@ -46,11 +49,13 @@ class Roster {
   void Rollback();
 
   [[nodiscard]] const trail::Enrolments& now() const { return now_; }
+  [[nodiscard]] const trail::Retention& retention() const { return retention_; }
 
   // --- Any thread. ---
 
   // As of the last group that is durable.
   [[nodiscard]] std::shared_ptr<const trail::Enrolments> Snapshot() const;
+  [[nodiscard]] std::shared_ptr<const trail::Retention> Retained() const;
 
  private:
   void Save();
@@ -59,9 +64,12 @@ class Roster {
   const Sign sign_;
   trail::Enrolments now_;
   std::optional<trail::Enrolments> saved_;  // before the group; nothing: it changed nothing
+  trail::Retention retention_;
+  std::optional<trail::Retention> saved_retention_;  // the same
 
   mutable std::mutex mutex_;
   std::shared_ptr<const trail::Enrolments> snapshot_ = std::make_shared<trail::Enrolments>();
+  std::shared_ptr<const trail::Retention> retained_ = std::make_shared<trail::Retention>();
 };
 
 }  // namespace nodetrail::collector

@@ -19,6 +19,7 @@ namespace nodetrail::collector {
 namespace {
 
 constexpr size_t kMaxKeyFileBytes = 64 * 1024;
+constexpr std::string_view kSecretPayloadType = "application/vnd.nodetrail.log-secret.v1";
 // At start tiles are published in portions of this size.
 constexpr size_t kTilePortionBytes = 8U << 20;
 
@@ -198,6 +199,12 @@ void Sequencer::Appended(uint64_t first, std::span<const trail::Hash> leaf_hashe
 
 Result<std::string> Sequencer::SignEntry(const trail::v1::LogEntry& entry) const {
   return trail::MakeLogEntry(entry, signer_.key);
+}
+
+// An Ed25519 signature is determined by key and message, and the log signs
+// nothing of this type for anybody.
+trail::Hash Sequencer::SecretFor(std::string_view purpose) const {
+  return trail::Sha256Of(trail::View(signer_.key.Sign(trail::Pae(kSecretPayloadType, purpose))));
 }
 
 Sequencer::Head Sequencer::GetHead() const {

@@ -120,6 +120,8 @@ class Sequencer {
   [[nodiscard]] Head GetHead() const;
   // Signs and frames an entry of the log's own (trail/log_entry.h). Any thread.
   [[nodiscard]] Result<std::string> SignEntry(const trail::v1::LogEntry& entry) const;
+  // A secret of this log for one purpose, the same at every start. Any thread.
+  [[nodiscard]] trail::Hash SecretFor(std::string_view purpose) const;
   [[nodiscard]] const trail::NoteVerifier& verifier() const { return signer_.verifier; }
 
  private:

@@ -18,6 +18,7 @@
 #include "collector/query/expr/expr.h"
 #include "collector/query/page_token.h"
 #include "nodetrail/base/fd.h"
+#include "nodetrail/base/guard.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/schema/text.h"
 #include "nodetrail/trail/body.h"
@@ -33,7 +34,8 @@ using std::chrono::milliseconds;
 constexpr uint32_t kDefaultLimit = 1000;
 constexpr uint32_t kMaxLimit = 1'000'000;
 constexpr uint32_t kMaxBacklog = 10'000;
-constexpr int kMaxSearches = 32;  // at a time; each holds a thread and a few files
+constexpr size_t kMaxShape = 4096;  // of a question, in the log
+constexpr int kMaxSearches = 32;    // at a time; each holds a thread and a few files
 // A tail that is further behind than this is moved to the end, and told.
 constexpr uint64_t kMaxTailLag = 4096;  // leaves
 constexpr auto kTailWait = milliseconds(500);
@@ -83,24 +85,27 @@ class QueryServiceImpl final : public QueryService {
 
   grpc::Status Search(grpc::ServerContext* context, const query::v1::SearchRequest* request,
                       grpc::ServerWriter<EventRow>* writer) override {
-    if (OurStatus s = Authorize(*context); !s.ok()) return ToGrpc(s);
+    trail::v1::Access access;
+    if (OurStatus s = Authorize(*context, &access); !s.ok()) return ToGrpc(s);
     const Slot slot(&searches_, kMaxSearches);
     if (!slot.ok()) return {grpc::RESOURCE_EXHAUSTED, fmt::format("{} searches are running; try again", kMaxSearches)};
-    return ToGrpc(RunSearch(context, *request, writer));
+    return ToGrpc(RunSearch(context, *request, &access, writer));
   }
 
   grpc::Status Tail(grpc::ServerContext* context, const query::v1::TailRequest* request,
                     grpc::ServerWriter<EventRow>* writer) override {
-    if (OurStatus s = Authorize(*context); !s.ok()) return ToGrpc(s);
+    trail::v1::Access access;
+    if (OurStatus s = Authorize(*context, &access); !s.ok()) return ToGrpc(s);
     const Slot slot(&tails_, static_cast<int>(options_.max_tails));
     if (!slot.ok()) return {grpc::RESOURCE_EXHAUSTED, fmt::format("{} tails are running; end one", options_.max_tails)};
-    return ToGrpc(RunTail(context, *request, writer));
+    return ToGrpc(RunTail(context, *request, &access, writer));
   }
 
   grpc::Status Get(grpc::ServerContext* context, const query::v1::GetRequest* request,
                    query::v1::GetResponse* response) override {
-    if (OurStatus s = Authorize(*context); !s.ok()) return ToGrpc(s);
-    return ToGrpc(NoteDamage(RunGet(request->event_id(), response)));
+    trail::v1::Access access;
+    if (OurStatus s = Authorize(*context, &access); !s.ok()) return ToGrpc(s);
+    return ToGrpc(NoteDamage(RunGet(request->event_id(), &access, response)));
   }
 
   grpc::Status Status(grpc::ServerContext* context, const query::v1::StatusRequest* /*request*/,
@@ -121,13 +126,39 @@ class QueryServiceImpl final : public QueryService {
   }
 
  private:
-  OurStatus Authorize(const grpc::ServerContext& context) const {
+  // `access`: takes who it is.
+  OurStatus Authorize(const grpc::ServerContext& context, trail::v1::Access* access = nullptr) const {
     const auto auth = context.auth_context();
     if (auth == nullptr || !auth->IsPeerAuthenticated()) return {Code::kUnauthenticated, "no client certificate"};
     std::vector<std::string> uris;
     for (const auto& uri : auth->FindPropertyValues("peer_uri")) uris.emplace_back(uri.data(), uri.size());
     NT_RETURN_IF_ERROR(AuthorizeReader(uris, options_.tenant).status());
-    return options_.admit ? options_.admit(*auth) : OkStatus();
+    if (options_.admit) NT_RETURN_IF_ERROR(options_.admit(*auth));
+    if (access == nullptr) return OkStatus();
+    const auto pem = auth->FindPropertyValues("x509_pem_cert");
+    if (pem.empty()) return {Code::kUnauthenticated, "no client certificate"};
+    NT_ASSIGN_OR_RETURN(const auto certificate, trail::Certificate::FromPem({pem[0].data(), pem[0].size()}));
+    access->set_reader(uris.front());
+    access->set_certificate_sha256(trail::Bytes(trail::Sha256Of(certificate.Der())));
+    return OkStatus();
+  }
+
+  // Nothing is answered before this is OK. `question`: all that was asked, its
+  // parts at lengths of their own; `shape`: what of it may stand in the log.
+  OurStatus EnterAccess(trail::v1::Access* access, std::string_view method, std::initializer_list<std::string> question,
+                        std::string shape) const {
+    std::string whole(method);
+    for (const std::string& part : question) whole += fmt::format("\n{} {}", part.size(), part);
+    access->set_method(std::string(method));
+    access->set_shape(std::move(shape));
+    access->set_question_hmac(trail::Bytes(trail::HmacSha256(trail::View(options_.question_key), whole)));
+    if (!NT_GUARD(query_access, true)) return OkStatus();
+    const OurStatus entered = options_.enter_access(*access);
+    if (entered.ok()) return entered;
+    log::Error(fmt::format("query: {}: not answered, for it can't be entered in the log: {}", access->reader(),
+                           entered.message()));
+    return Unavailable(fmt::format(
+        "every read is entered in the log before it is answered, and this one could not be: {}", entered.message()));
   }
 
   // An index that turns out damaged is rebuilt; the caller may try again.
@@ -148,7 +179,19 @@ class QueryServiceImpl final : public QueryService {
     return Cancelled("search: cancelled by the reader");
   }
 
-  OurStatus RunSearch(grpc::ServerContext* context, const query::v1::SearchRequest& request,
+  OurStatus EnterSearch(trail::v1::Access* access, const query::v1::SearchRequest& request,
+                        const expr::Node& query) const {
+    const auto time = [](uint64_t ns) { return ns == 0 ? std::string("-") : schema::FormatTimeUtc(ns); };
+    return EnterAccess(
+        access, "Search",
+        {request.expr(), fmt::format("{} {} {} {}", request.since_wall_ns(), request.until_wall_ns(), request.limit(),
+                                     request.oldest_first())},
+        fmt::format("{}; since {}; until {}; limit {}{}{}", expr::Shape(query, kMaxShape),
+                    time(request.since_wall_ns()), time(request.until_wall_ns()), request.limit(),
+                    request.oldest_first() ? "; oldest first" : "", request.page_token().empty() ? "" : "; next page"));
+  }
+
+  OurStatus RunSearch(grpc::ServerContext* context, const query::v1::SearchRequest& request, trail::v1::Access* access,
                       grpc::ServerWriter<EventRow>* writer) {
     PageToken token;
     token.now_ns = options_.clock->WallNs();
@@ -160,11 +203,13 @@ class QueryServiceImpl final : public QueryService {
     NT_ASSIGN_OR_RETURN(const auto query, expr::Parse(request.expr(), token.now_ns));
     if (request.limit() > kMaxLimit) return InvalidArgument(fmt::format("limit: at most {}", kMaxLimit));
     const uint32_t limit = request.limit() == 0 ? kDefaultLimit : request.limit();
+    NT_RETURN_IF_ERROR(EnterSearch(access, request, query));
     spec.query = &query;
     spec.since_wall_ns = request.since_wall_ns();
     spec.until_wall_ns = request.until_wall_ns();
     spec.oldest_first = request.oldest_first();
     spec.stop = [this, context] { return Ended(context); };
+    spec.retired = options_.retired;
 
     // A row is held back until the next is found: only then is it known
     // whether it is the last of all, or of the page.
@@ -195,15 +240,22 @@ class QueryServiceImpl final : public QueryService {
       log::Error(fmt::format("query: {} bodies could not be read, first: {}", found->unreadable, found->first_problem));
     }
     if (held && !writer->Write(*held)) return WhyEnded(context);
+    if (found->retired > 0) {
+      EventRow notice;
+      notice.set_retired_events(found->retired);
+      if (!writer->Write(notice)) return WhyEnded(context);
+    }
     return OkStatus();
   }
 
   // Follows the log by position. A slow reader's stream blocks here, in Write,
   // and nothing is queued for it; when it is too far behind it is moved on.
-  OurStatus RunTail(grpc::ServerContext* context, const query::v1::TailRequest& request,
+  OurStatus RunTail(grpc::ServerContext* context, const query::v1::TailRequest& request, trail::v1::Access* access,
                     grpc::ServerWriter<EventRow>* writer) {
     NT_ASSIGN_OR_RETURN(const auto query, expr::Parse(request.expr(), options_.clock->WallNs()));
     if (request.backlog() > kMaxBacklog) return InvalidArgument(fmt::format("backlog: at most {}", kMaxBacklog));
+    NT_RETURN_IF_ERROR(EnterAccess(access, "Tail", {request.expr(), fmt::format("{}", request.backlog())},
+                                   fmt::format("{}; backlog {}", expr::Shape(query, kMaxShape), request.backlog())));
     uint64_t next = index_->GetProgress().log_size;
     writer->SendInitialMetadata();
     if (request.backlog() > 0) NT_RETURN_IF_ERROR(SendBacklog(context, query, request.backlog(), next, writer));
@@ -304,14 +356,19 @@ class QueryServiceImpl final : public QueryService {
     return (*known)[batch.host_sha256()] = host.hostname();
   }
 
-  OurStatus RunGet(const std::string& text, query::v1::GetResponse* out) {
+  OurStatus RunGet(const std::string& text, trail::v1::Access* access, query::v1::GetResponse* out) {
     const auto id = schema::ParseEventId(text);
     if (!id)
       return InvalidArgument(
           fmt::format("event id: '{}' is not AGENT:EPOCH:SEQ, e.g. web-1:3:1057", schema::EscapeInvalidUtf8(text)));
+    NT_RETURN_IF_ERROR(
+        EnterAccess(access, "Get", {text}, fmt::format("event {}:{}:{}", id->agent_id, id->epoch, id->seq)));
     NT_ASSIGN_OR_RETURN(auto catalog, Catalog::Open(index_->index_dir(), Db::Mode::kReadOnly));
     NT_ASSIGN_OR_RETURN(const auto leaf, catalog.FindEvent(id->agent_id, id->epoch, id->seq));
     if (!leaf) return NotFound(fmt::format("no event {} in this trail (or it is not indexed yet)", text));
+    if (options_.retired && options_.retired(leaf->log_index) && !index_->bodies()->Has(leaf->body_sha256)) {
+      return NotFound(fmt::format("event {}: its body was deleted by rule; leaf {} remains", text, leaf->log_index));
+    }
     NT_ASSIGN_OR_RETURN(const auto batch, index_->bodies()->Open(*leaf));
     event::v1::Event event;
     for (int i = 0; i < batch->batch().events_size(); ++i) {
@@ -372,7 +429,7 @@ class QueryServiceImpl final : public QueryService {
 }  // namespace
 
 std::unique_ptr<QueryService> QueryService::Create(Options options) {
-  NT_CHECK(options.indexer != nullptr && options.clock != nullptr);
+  NT_CHECK(options.indexer != nullptr && options.clock != nullptr && options.enter_access != nullptr);
   return std::make_unique<QueryServiceImpl>(std::move(options));
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Role: answers readers (query.v1.Query). Search and Get read the index and
-// the bodies, Tail follows the log itself; nothing here writes.
+// the bodies, Tail follows the log itself. Each of the three is a read of the
+// trail and is in the trail, durably, before the first byte of its answer leaves;
+// where it can't be, there is no answer. Status and Agents tell of the service.
 //
 // Access: the client certificate must carry exactly one URI SAN
 // spiffe://<domain>/t/<tenant>/r/<reader> of this collector's tenant. An
@@ -19,6 +21,8 @@
 #include "collector/index/indexer.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/query/v1/query.grpc.pb.h"
+#include "nodetrail/trail/crypto.h"
+#include "nodetrail/trail/v1/trail.pb.h"
 
 namespace nodetrail::collector {
 
@@ -39,6 +43,12 @@ class QueryService : public query::v1::Query::Service {
     // Asked at each call, and while a Tail lasts: OK, or why this peer is not
     // answered although its certificate is a reader's. Null: all are. Any thread.
     std::function<nodetrail::Status(const grpc::AuthContext&)> admit;
+    // Enters a read into the log; back once it is durable there, or with why it
+    // is not. Required. Any thread.
+    std::function<nodetrail::Status(const trail::v1::Access&)> enter_access;
+    trail::Hash question_key{};  // of Access.question_hmac
+    // Whether the body of this leaf was deleted by rule. Null: none was. Any thread.
+    std::function<bool(uint64_t leaf)> retired;
     // The inventory, out of a status that is filled in. Null: there is none. Any thread.
     std::function<query::v1::AgentsResponse(const query::v1::StatusResponse&, uint64_t heartbeat_ns)> inventory;
   };

@@ -154,35 +154,5 @@ TEST_F(Attack, T29_EditedCheckpointAndExtraLines) {
   ASSERT_EQ(ground.Exit(), 0);
 }
 
-TEST_F(Attack, T30_EarlyDeletion) {
-  Ground ground;
-  ground.Take(6);
-  ground.Write();
-  ASSERT_EQ(ground.Exit(), 0);
-  const SealedBatch& victim = ground.batches[3];
-  fs::remove(ground.BodyFile(victim));
-  VerifyReport report = ground.Verify();
-  Found("verifier: exit 3", static_cast<int>(report.verdict) == 3, Detail(report));
-
-  // With a statement that the agent gave it up: it is about another batch.
-  const auto identity = ground.ca.IssueAgent("acme", "web-1");
-  const auto certificate = trail::Certificate::FromPem(identity.cert_pem);
-  const auto key = trail::EcdsaKey::FromPem(identity.key_pem);
-  ASSERT_TRUE(certificate.ok() && key.ok());
-  const std::string path =
-      ground.trail() + "/" + trail::EvictionPath(*trail::HashFromBytes(victim.header.body_sha256()));
-  const SealedBatch& other = ground.batches[2];
-  Spill(path,
-        *trail::SignEviction(trail::EvictionStatement(other.header, other.batch_hash, 1), *key, *certificate, {}));
-  report = ground.Verify();
-  Found("verifier: exit 3", static_cast<int>(report.verdict) == 3, Detail(report));
-
-  // Or signed by a key that is not the certificate's.
-  Spill(path, *trail::SignEviction(trail::EvictionStatement(victim.header, victim.batch_hash, 1),
-                                   trail::EcdsaKey::Generate(), *certificate, {}));
-  report = ground.Verify();
-  Found("verifier: exit 3", static_cast<int>(report.verdict) == 3, Detail(report));
-}
-
 }  // namespace
 }  // namespace nodetrail::attacks

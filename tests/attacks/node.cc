@@ -178,10 +178,7 @@ void Site::Take(const trail::SealedBatch& batch) {
 
 void Site::Enter(trail::v1::LogEntry entry) {
   Result<uint64_t> entered = Internal("not called");
-  committer->Enter(
-      std::move(entry),
-      [](const trail::Enrolments&, const trail::ChainHead*, trail::v1::LogEntry*) { return OkStatus(); },
-      [&](const Result<uint64_t>& index) { entered = index; });
+  committer->Enter(std::move(entry), nullptr, [&](const Result<uint64_t>& index) { entered = index; });
   committer->Step();
   ASSERT_TRUE(entered.ok()) << entered.status().ToString();
 }

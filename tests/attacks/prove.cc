@@ -205,11 +205,7 @@ std::string Markdown() {
   out +=
       "\nA check is marked in the source by its name (`include/nodetrail/base/guard.h`). More checks than these exist; "
       "a mark\n"
-      "means that an attack of this table is proven to need it.\n\n"
-      "## Not in the table\n\n"
-      "- T31, a silent read by an administrator: the collector does not record who reads over its API, and a read of "
-      "its\n"
-      "  disk can't be seen by anybody.\n";
+      "means that an attack of this table is proven to need it.\n";
   return out;
 }
 

@@ -138,6 +138,7 @@ void AddFiles(Corpus* m);
 void AddLeaves(Corpus* m);
 void AddChains(Corpus* m);
 void AddEvidence(Corpus* m);
+void AddRetention(Corpus* m);
 void AddPolicies(Corpus* m);
 void AddBundles(Corpus* m);
 // One good trail of about this many bytes of leaves, in `dir`.

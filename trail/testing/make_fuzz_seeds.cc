@@ -144,8 +144,50 @@ Status Entries(const std::string& dir) {
   NT_RETURN_IF_ERROR(Write(dir, "enrol", 1, enrol.SerializeAsString()));
   NT_RETURN_IF_ERROR(Write(dir, "algorithms", 1, both.SerializeAsString()));
   NT_RETURN_IF_ERROR(Write(dir, "revoke", 1, revoke.SerializeAsString()));
+  v1::LogEntry access = enrol;
+  access.mutable_access()->set_reader("spiffe://example.org/t/acme/r/ann");
+  access.mutable_access()->set_certificate_sha256(std::string(32, 'c'));
+  access.mutable_access()->set_method("Search");
+  access.mutable_access()->set_shape("user:?");
+  access.mutable_access()->set_question_hmac(std::string(32, 'q'));
+  NT_RETURN_IF_ERROR(Write(dir, "leaf-access", 0, *MakeLogEntry(access, Key('l'))));
+  NT_RETURN_IF_ERROR(Write(dir, "access", 1, access.SerializeAsString()));
+  v1::LogEntry hold = enrol;
+  hold.mutable_hold()->set_id("case-7");
+  hold.mutable_hold()->add_agents("web-1");
+  hold.mutable_hold()->add_agents("web-2");
+  hold.mutable_hold()->set_since_wall_ns(1);
+  hold.mutable_hold()->set_until_wall_ns(2);
+  hold.mutable_hold()->set_reason("court");
+  hold.mutable_hold()->set_by("ann");
+  v1::LogEntry release = enrol;
+  release.mutable_release()->set_id("case-7");
+  release.mutable_release()->set_requested_by("ann");
+  release.mutable_release()->set_confirmed_by("bob");
+  v1::LogEntry retire = enrol;
+  retire.mutable_retire()->set_policy("90d");
+  retire.mutable_retire()->set_max_age_ns(5);
+  retire.mutable_retire()->set_not_before_ns(7);
+  retire.mutable_retire()->set_holds_checked_at(3);
+  retire.mutable_retire()->add_leaves(0);
+  retire.mutable_retire()->add_leaves(2);
+  retire.mutable_retire()->set_body_sha256(std::string(64, 'b'));
+  v1::LogEntry retired = enrol;
+  retired.mutable_retired()->set_retire_index(3);
+  retired.mutable_retired()->set_bodies(2);
+  NT_RETURN_IF_ERROR(Write(dir, "hold", 1, hold.SerializeAsString()));
+  NT_RETURN_IF_ERROR(Write(dir, "release", 1, release.SerializeAsString()));
+  NT_RETURN_IF_ERROR(Write(dir, "retire", 1, retire.SerializeAsString()));
+  NT_RETURN_IF_ERROR(Write(dir, "retired", 1, retired.SerializeAsString()));
+  std::string keeping;
+  for (const v1::LogEntry& entry : {hold, enrol, access, retire, retired, release, hold}) {
+    const std::string bytes = entry.SerializeAsString();
+    keeping += static_cast<char>(bytes.size());
+    keeping += bytes;
+  }
+  NT_RETURN_IF_ERROR(Write(dir, "keeping", 2, keeping));
   std::string history;
-  for (const v1::LogEntry& entry : {enrol, revoke, both, revoke}) {
+  for (const v1::LogEntry& entry : {enrol, access, revoke, both, revoke}) {
     const std::string bytes = entry.SerializeAsString();
     history += static_cast<char>(bytes.size());
     history += bytes;

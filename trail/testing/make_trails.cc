@@ -94,6 +94,7 @@ int Main(const std::vector<std::string>& args) {
   AddLeaves(&corpus);
   AddChains(&corpus);
   AddEvidence(&corpus);
+  AddRetention(&corpus);
   AddPolicies(&corpus);
   AddBundles(&corpus);
   AddMutations(&corpus, seed, std::atoi(args[4].c_str()));

@@ -13,6 +13,7 @@
 
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/status.h"
+#include "nodetrail/trail/log_entry.h"
 #include "nodetrail/trail/merkle.h"
 #include "nodetrail/trail/note.h"
 #include "nodetrail/trail/receipt.h"
@@ -71,6 +72,12 @@ class TrailMaker {
   }
 
   [[nodiscard]] NoteVerifier LogKey() const { return *NoteVerifier::Make(kOrigin, log_key_.public_key()); }
+  // An entry that the log signed, as the next leaf.
+  void Enter(const v1::LogEntry& entry) {
+    SealedBatch leaf;
+    leaf.leaf = *MakeLogEntry(entry, log_key_);
+    Append(leaf, false);
+  }
   // The log, witnesses a and b, and this quorum line: "any a b", "all a b", "none".
   [[nodiscard]] std::string Policy(const std::string& quorum) const {
     std::string out = fmt::format("log {}\n", LogKey().ToString());

@@ -112,6 +112,7 @@ function toJson(report: Report) {
     log_entries: report.entries,
     bodies: report.bodies,
     bodies_evicted: report.evicted,
+    bodies_retired: report.retired,
     bodies_outside_scope: report.outsideScope,
     receipts: report.receipts,
     tiles: report.tiles,
@@ -140,6 +141,7 @@ function print(report: Report): void {
       : `${verdictNames[report.verdict]}: ${report.leaves - report.entries} batches, ${report.events} events of ${report.agents} agents; ${covered}`,
   );
   const counts = [`bodies checked: ${report.bodies}`];
+  if (report.retired > 0) counts.push(`deleted by rule: ${report.retired}`);
   if (report.evicted > 0) counts.push(`dropped and signed for: ${report.evicted}`);
   if (report.outsideScope > 0) counts.push(`outside the scope: ${report.outsideScope}`);
   if (report.receipts > 0) counts.push(`receipts: ${report.receipts}`);

@@ -34,7 +34,8 @@ export class Enrolments {
     if (entry.tenant !== this.tenant) {
       throw new Refusal('tenant', `entry of tenant ${entry.tenant} in the log of ${this.tenant}`);
     }
-    const agent = (entry.enrol ?? entry.revoke)!.agent;
+    const agent = (entry.enrol ?? entry.revoke)?.agent;
+    if (agent === undefined) return; // it says nothing of agents
     const key = `${entry.tenant}/${agent}`;
     const state = this.agents.get(key) ?? { newest: undefined, revoked: undefined, reported: false };
     this.agents.set(key, state);

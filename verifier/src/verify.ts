@@ -16,6 +16,7 @@ import { type Checkpoint, parseCheckpoint, parseNote } from './note.js';
 import type { LogPolicy } from './policy.js';
 import { type Receipt, isReceipt, maxReceiptBytes, parseReceipt, rootFromPath } from './receipt.js';
 import { OperationalError, Refusal, refusal } from './refusal.js';
+import { Retention } from './retention.js';
 import { type Source, readWhole } from './source.js';
 import { TileCheck } from './tiles.js';
 import { type Entry, type Place, Trail } from './trail.js';
@@ -38,6 +39,7 @@ export interface Report {
   entries: number; // of the log's own, among the leaves
   bodies: number;
   evicted: number;
+  retired: number;
   outsideScope: number; // bodies that a bundle may leave out, and does
   receipts: number;
   tiles: number;
@@ -59,6 +61,7 @@ class Verification {
   private readonly findings = new Findings();
   private readonly agents: Agents;
   private readonly enrolments: Enrolments;
+  private readonly retention = new Retention(this.findings);
   private readonly tree: TreeHistory;
   private readonly tiles: TileCheck;
   private checkpoint: Checkpoint | undefined;
@@ -96,6 +99,7 @@ class Verification {
     for (const kept of this.kept) this.finishKept(kept);
     if (this.trail.isBundle) await this.finishBundle();
     else await this.finishTiles();
+    this.retention.finish();
     this.agents.finish(this.rootBroken);
     for (const name of this.enrolments.neverReported()) {
       this.findings.add(Kind.note, 'note', `${name} was enrolled and never reported`);
@@ -180,12 +184,16 @@ class Verification {
       this.findings.add(Kind.tamper, 'damaged-leaf', 'entry: wrong signature of the log key', undefined, where);
       return;
     }
+    let holds = this.manifest === undefined || entry.tenant === this.manifest.tenant;
     try {
       this.enrolments.take(entry);
     } catch (error) {
+      holds = false;
       this.findings.tamper(refusal(error, 'enrolment'), undefined, where);
     }
     this.checkTenant(entry.tenant, undefined, where);
+    const covered = this.checkpoint === undefined || where.index < this.checkpoint.size;
+    if (holds) this.retention.take(entry, where, covered);
     if (entry.unknownFields) {
       this.findings.add(Kind.note, 'note', 'signed fields that this version does not know', undefined, where);
     }
@@ -240,7 +248,10 @@ class Verification {
       return;
     }
     const eviction = await this.trail.eviction(leaf.bodySha256);
-    if (eviction === undefined) throw new Refusal('body-missing', 'the body is missing');
+    if (eviction === undefined) {
+      this.retention.missing(leaf, name, where, Trail.bodyFile(leaf.bodySha256, 'zst'));
+      return;
+    }
     await checkEviction(this.crypto, eviction, leaf, this.options.authorities);
     this.evicted += 1;
     const text =
@@ -386,6 +397,7 @@ class Verification {
       entries: this.seenEntries.count,
       bodies: this.bodies,
       evicted: this.evicted,
+      retired: this.retention.retired,
       outsideScope: this.outsideScope,
       receipts: this.receipts,
       tiles: this.tiles.checked,

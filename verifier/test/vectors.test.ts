@@ -10,6 +10,7 @@ import { zstdUnpackCases } from './zstd_cases.js';
 
 import { crc32c, fromHex, hex, utf8 } from '../src/bytes.js';
 import { Tree, leafHash, pae, verifyEd25519 } from '../src/crypto.js';
+import { parseEntry, verifyEntry } from '../src/entry.js';
 import { parseLeaf, verifyLeaf } from '../src/leaf.js';
 import { nodeCrypto } from '../src/node_crypto.js';
 import { KeyType, parseVerifierKey } from '../src/note.js';
@@ -53,6 +54,30 @@ test('no byte of a leaf can be changed', async () => {
     }
     assert.ok(!held, `byte ${i}`);
   }
+});
+
+test("the log's own entries, and none of their bytes changed", async () => {
+  const key = parseVerifierKey(nodeCrypto, vector('log key'), KeyType.log);
+  for (const name of ['enrol leaf', 'revoke leaf', 'access leaf', 'hold leaf', 'release leaf', 'retire leaf', 'retired leaf']) {
+    const good = bytes(name);
+    assert.ok(await verifyEntry(nodeCrypto, parseEntry(good), key), name);
+    for (let i = 0; i < good.length; ++i) {
+      const bad = Uint8Array.from(good);
+      bad[i]! ^= 1;
+      let held = false;
+      try {
+        held = await verifyEntry(nodeCrypto, parseEntry(bad), key);
+      } catch {
+        // malformed
+      }
+      assert.ok(!held, `${name}, byte ${i}`);
+    }
+  }
+  const { hold } = parseEntry(bytes('hold leaf'));
+  assert.deepEqual([hold?.id, hold?.agents, hold?.until], ['case-7', ['web-1', 'web-2'], 0n]);
+  const { retire } = parseEntry(bytes('retire leaf'));
+  assert.deepEqual(retire?.bodies.map((body) => body.index), [3, 4, 304]);
+  assert.equal(retire?.maxAge, 90n * 86_400_000_000_000n);
 });
 
 test('the root of a body', () => {

@@ -86,6 +86,11 @@ Result<Node> Parse(std::string_view text, uint64_t now_ns);
 // component too; with a '/' at its end, everything below.
 [[nodiscard]] bool PathMatches(const Pattern& pattern, std::string_view path);
 
+// The query with '?' for each value: which fields were asked for, and how they
+// are joined, e.g. "user:? and not (path:? or text:?)". "all" for an empty one.
+// Printable ASCII; cut at `most` bytes, which "..." then ends.
+[[nodiscard]] std::string Shape(const Node& node, size_t most);
+
 // RFC 3339, a date or date and time (UTC), "now", "@seconds", or a span before
 // now such as 10m, 2h, 1d12h. ns since the Unix epoch. `span` (optional): the
 // length of what was named, e.g. a day for a date; 0 for a point in time.

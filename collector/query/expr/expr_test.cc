@@ -58,6 +58,18 @@ class ExprTest : public testing::Test {
   ev::Event event_;
 };
 
+TEST_F(ExprTest, AShapeTellsFieldsAndNoValues) {
+  const auto shape = [](const std::string& text, size_t most = 4096) { return Shape(*Parse(text, kNow), most); };
+  EXPECT_EQ(shape(""), "all");
+  EXPECT_EQ(shape("user:alice"), "user:?");
+  EXPECT_EQ(shape("user:alice and (path:/etc/* or \"geheim\") not error:*"),
+            "user:? and (path:? or text:?) and not errno:*");
+  EXPECT_EQ(shape("not (user:a user:b)"), "not (user:? and user:?)");
+  EXPECT_EQ(shape("session:unset"), "session:unset");
+  const std::string cut = shape("user:a user:b user:c", 12);
+  EXPECT_EQ(cut, "user:? an...");
+}
+
 TEST_F(ExprTest, BooleanLogicAndPrecedence) {
   EXPECT_TRUE(Is(""));
   EXPECT_TRUE(Is("user:root pid:4711"));

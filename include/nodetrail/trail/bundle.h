@@ -78,6 +78,7 @@ struct ExportReport {
   uint64_t body_bytes = 0;         // stored
   uint64_t bodies_outside = 0;     // put in because the verdict needs them
   uint64_t evicted = 0;            // bodies that the agent gave up, with its statement
+  uint64_t retired = 0;            // bodies of the scope that were deleted by rule, as entries say
   uint64_t beyond_checkpoint = 0;  // leaves of the trail that are under no checkpoint yet: not in the bundle
 };
 

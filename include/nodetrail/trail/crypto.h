@@ -66,6 +66,8 @@ Hash Sha256Of(std::string_view data);
 // Of the concatenation, without making it.
 Hash Sha256Of(std::initializer_list<std::string_view> parts);
 
+Hash HmacSha256(std::string_view key, std::string_view data);
+
 // DSSE pre-authentication encoding:
 // "DSSEv1" SP LEN(type) SP type SP LEN(payload) SP payload.
 std::string Pae(std::string_view payload_type, std::string_view payload);

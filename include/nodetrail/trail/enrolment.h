@@ -70,7 +70,7 @@ class Enrolments {
 
   // Well-formed and, where the log key is known, rightly signed.
   // InvalidArgument, and nothing changes: it is of another tenant than the
-  // first one was.
+  // first one was. Entries of other kinds say nothing here.
   Status Take(const v1::LogEntry& entry, uint64_t log_index);
 
   // A batch that holds in every other way. Changes nothing.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the log itself writes between the batches: who may report (Enrol) and
-// until when (Revoke). Such a leaf is a SignedLogEntry, signed by the log key,
+// until when (Revoke), who read (Access), which bodies must stay (Hold, Release)
+// and which went by rule (Retire, Retired). Such a leaf is a SignedLogEntry, signed by the log key,
 // and begins with 0x1a where a batch begins with 0x0a. docs/trail-format.md,
 // sections 2 and 4.
 #ifndef NODETRAIL_TRAIL_LOG_ENTRY_H_
@@ -28,7 +29,7 @@ bool IsLogEntry(std::string_view leaf);
 struct ParsedLogEntry {
   std::string entry_bytes;
   std::string signature;  // 64 bytes
-  v1::LogEntry entry;     // exactly one of enrol and revoke is set
+  v1::LogEntry entry;     // exactly one of its kinds is set
   bool unknown_fields = false;
 };
 
@@ -40,14 +41,14 @@ Result<std::string> MakeLogEntry(const v1::LogEntry& entry, const Ed25519Key& lo
 // exactly fields 3 and 4 of SignedLogEntry with minimal lengths; a signature of
 // another length than 64; fields of the messages that repeat, are out of order
 // or use long varints; a wrong format_version; ids outside ValidId; not exactly
-// one of enrol and revoke; a key hash of another length than 32; token_id or
-// reason other than 0x20-0x7e; epoch 0. The signature is not checked here.
+// one kind; a hash of another length than 32; text other than 0x20-0x7e, or none
+// where there must be; epoch 0. The signature is not checked here.
 Result<ParsedLogEntry> ParseLogEntry(std::string_view leaf);
 
 // Ed25519 over PAE(kLogEntryPayloadType, entry_bytes).
 bool VerifyLogEntrySignature(const ParsedLogEntry& entry, const PublicKey& log_key);
 
-// The agent that the entry is about.
+// The agent that the entry enrols or revokes; empty for the other kinds.
 const std::string& AgentOf(const v1::LogEntry& entry);
 
 }  // namespace nodetrail::trail

@@ -96,9 +96,10 @@ enum class CoverageKind {
   kStopped,      // it was stopped in order
   kSilent,       // it was not heard of for longer than two heartbeats
   kUnexplained,  // batches are missing, or it restarted, and nobody says why
+  kRetired,      // batches came; their bodies were deleted by rule
 };
-inline constexpr size_t kCoverageKinds = 5;
-// "covered", "declared_lost", "stopped", "silent", "unexplained".
+inline constexpr size_t kCoverageKinds = 6;
+// "covered", "declared_lost", "stopped", "silent", "unexplained", "retired".
 std::string_view CoverageKindName(CoverageKind kind);
 
 struct CoverageInterval {
@@ -130,7 +131,7 @@ struct VerifyReport {
   std::optional<Finding> first_bad;
 
   uint64_t leaves = 0;   // in the log
-  uint64_t entries = 0;  // of them, the log's own: who was enrolled and revoked
+  uint64_t entries = 0;  // of them, the log's own
   bool checkpoint_present = false;
   bool checkpoint_trusted = false;  // valid under the policy, and the root agrees
   uint64_t checkpoint_size = 0;
@@ -141,6 +142,7 @@ struct VerifyReport {
   bool quorum = false;  // of the policy; true if it asks for none
   std::optional<BundleManifest> bundle;
   uint64_t bodies_evicted = 0;        // given up by the agent, which signed so
+  uint64_t bodies_retired = 0;        // deleted by rule, as entries of the log say
   uint64_t bodies_outside = 0;        // of a bundle: absent, and outside its scope
   uint64_t not_under_checkpoint = 0;  // leaves after it
   uint64_t tiles = 0;                 // files below log/tile that are those of the leaves
