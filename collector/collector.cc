@@ -256,6 +256,7 @@ class Collector::Impl {
     options.trail_dir = dir;
     options.tenant = config_.tenant();
     options.min_free_bytes = config_.min_free_bytes();
+    options.segment_bytes = config_.log_segment_bytes() > 0 ? config_.log_segment_bytes() : trail::kLeafSegmentBytes;
     options.clock = clock_;
     receipts_ = std::make_unique<ReceiptIssuer>(dir);
     options.log_key = signer_->key.public_key();

@@ -88,6 +88,7 @@ class Compactor {
     if (error == 0) error = ops_->Fdatasync(out_);
     if (error != 0) return ErrnoStatus(-error, fmt::format("spool: write {}", temp));
     made_.segment.used = made_.segment.bytes = output.size();
+    made_.segment.evicted_at = request_.at_lsn;
     return std::move(made_);
   }
 

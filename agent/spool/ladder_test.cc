@@ -334,6 +334,31 @@ TEST_F(SpoolLadder, WhatACrashLeftUncountedIsCountedLater) {
   EXPECT_EQ(Open()->stats().evicted_batches, 0U) << "the last batch's header counted them";
 }
 
+// And be their batches acknowledged: nothing else would ever count them.
+TEST_F(SpoolLadder, WhatACrashLeftUncountedIsKeptThoughAcknowledged) {
+  uint64_t uncounted = 0;
+  {
+    const auto spool = Open();
+    while (spool->stats().evicted_batches == 0) ASSERT_TRUE(Put(spool.get(), EvidenceClass::kBulk).ok());
+    uncounted = spool->stats().evicted_batches;
+    const trail::ChainHead head = spool->head();
+    while (spool->Next(std::chrono::milliseconds(0))) {
+    }
+    ASSERT_TRUE(spool->Ack(head.epoch, head.seq).ok());
+  }
+  const auto spool = Open();
+  EXPECT_EQ(spool->stats().evicted_batches, uncounted);
+  EXPECT_EQ(spool->stats().batches_pending, 0U);
+  // Two batches later a header has counted them, and the next acknowledgement deletes the segment.
+  const size_t kept = Segments().size();
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(Put(spool.get(), EvidenceClass::kCritical, 100).ok());
+  while (spool->Next(std::chrono::milliseconds(0))) {
+  }
+  ASSERT_TRUE(spool->Ack(spool->head().epoch, spool->head().seq).ok());
+  EXPECT_LT(Segments().size(), kept + 1);
+  EXPECT_EQ(Segments().size(), 1U);
+}
+
 // The disk is full because of somebody else: bodies go, and what is kept for
 // headers lends the room to write the segment anew.
 TEST_F(SpoolLadder, ADiskThatOthersFilledIsRelievedByEviction) {

@@ -269,9 +269,10 @@ class Recovery {
         eviction->statement.body_sha256() != h.body_sha256()) {
       Tampered(fmt::format("{} at {}: an eviction that is not of its batch", segment->path, item.offset));
     }
-    evictions_.push_back({payload->at_lsn, h.epoch(), h.seq(), h.event_count()});
+    segment->evicted_at = std::max(segment->evicted_at, payload->at_lsn);
+    evictions_.push_back({payload->at_lsn, h.event_count()});
     // Those before the last batch but one are counted in the last one's header.
-    while (!evictions_.empty() && evictions_.front().at_lsn <= batch_lsns_[0]) evictions_.pop_front();
+    while (!evictions_.empty() && evictions_.front().at_lsn <= out_.batch_lsns[0]) evictions_.pop_front();
   }
 
   bool TakeBatch(const ScanItem& item, std::string_view leaf_bytes, size_t rest, SegmentInfo* segment) {
@@ -281,7 +282,7 @@ class Recovery {
       Tampered(fmt::format("{} at {}: {}", segment->path, item.offset, leaf.status().message()));
       return false;
     }
-    batch_lsns_ = {batch_lsns_[1], item.lsn};
+    out_.batch_lsns = {out_.batch_lsns[1], item.lsn};
     const trail::v1::BatchHeader& h = leaf->header;
     CheckChain(h);
     ++segment->batches;
@@ -292,12 +293,10 @@ class Recovery {
     return true;
   }
 
-  // Evictions that no header counts yet, of batches that still wait.
+  // Evictions that no header counts yet, of batches that are acknowledged too.
   void CountEvictions() {
-    const SpoolAck& ack = out_.head.ack;
     for (const Eviction& e : evictions_) {
-      if (e.at_lsn <= batch_lsns_[0]) continue;
-      if (ack.known && std::pair(e.epoch, e.seq) <= std::pair(ack.epoch, ack.seq)) continue;
+      if (e.at_lsn <= out_.batch_lsns[0]) continue;
       ++out_.uncounted_batches;
       out_.uncounted_events += e.events;
     }
@@ -398,11 +397,8 @@ class Recovery {
   RecoveredSpool out_;
   std::optional<trail::ChainHead> front_;
   std::optional<trail::ParsedLeaf> last_leaf_;
-  std::array<uint64_t, 2> batch_lsns_{};  // of the last but one, of the last
   struct Eviction {
     uint64_t at_lsn = 0;
-    uint64_t epoch = 0;
-    uint64_t seq = 0;
     uint64_t events = 0;
   };
   std::deque<Eviction> evictions_;

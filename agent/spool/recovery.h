@@ -29,6 +29,9 @@ struct SegmentInfo {
   Spool::Position last_batch;  // if batches > 0
   // Body bytes that could be given up, by class.
   std::array<uint64_t, kEvidenceClasses> evictable{};
+  // LSN of the newest eviction in it. Until a header counts that one, which is the second batch after it, recovery must
+  // find it here.
+  uint64_t evicted_at = 0;
   // Counts how often the file was replaced by a compacted one.
   uint64_t generation = 0;
   // What could not be gained at this floor can't be gained again (compaction.h).
@@ -39,6 +42,7 @@ struct RecoveredSpool {
   std::deque<SegmentInfo> segments;  // by first_lsn
   SpoolHead head;
   uint64_t next_lsn = 1;
+  std::array<uint64_t, 2> batch_lsns{};  // of the last batch but one, of the last
   // Bodies given up so shortly before the end that no header counts them yet.
   uint64_t uncounted_batches = 0;
   uint64_t uncounted_events = 0;

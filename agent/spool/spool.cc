@@ -34,6 +34,7 @@ Result<std::unique_ptr<Spool>> Spool::Open(const SpoolOptions& options) {
   impl->segments = std::move(recovered.segments);
   impl->head = std::move(recovered.head);
   impl->next_lsn = recovered.next_lsn;
+  impl->batch_lsns = recovered.batch_lsns;
   impl->counters.evicted_batches = recovered.uncounted_batches;
   impl->counters.evicted_events = recovered.uncounted_events;
   impl->PlaceCursors();

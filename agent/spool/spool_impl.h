@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
@@ -77,6 +78,7 @@ struct Spool::Impl {
   std::condition_variable changed;
   std::deque<SegmentInfo> segments;  // the last is the active one if active_fd >= 0
   SpoolHead head;
+  std::array<uint64_t, 2> batch_lsns{};  // of the last batch but one, of the last
   Cursor read;
   Cursor acked;
   std::deque<InFlight> in_flight;
@@ -599,12 +601,14 @@ struct Spool::Impl {
     return active_fd >= 0 && segments.back().used + bytes <= capacity;
   }
 
-  // The oldest segment, if it is wholly acknowledged and not the active one.
+  // The oldest segment, if it is wholly acknowledged, not the active one, and not needed after a crash.
   const SegmentInfo* Deletable() const {
     const std::lock_guard guard(mu);
     if (segments.size() < (active_fd < 0 ? 1U : 2U)) return nullptr;
     const SegmentInfo& front = segments.front();
     const Position ack{head.ack.epoch, head.ack.seq};
+    // An eviction in it that no header counts yet.
+    if (front.evicted_at > batch_lsns[0]) return nullptr;
     if (front.batches > 0 && (!head.ack.known || Key(front.last_batch) > Key(ack))) return nullptr;
     return &front;
   }

@@ -115,6 +115,7 @@ void Spool::Impl::Count(const EvictedBody& body) {
 
 void Spool::Impl::Appended(const trail::SealedBatch& batch, uint64_t rest, SegmentInfo* segment) {
   const uint64_t bytes = batch.leaf.size() + rest;
+  batch_lsns = {batch_lsns[1], segment->last_lsn};
   ++segment->batches;
   segment->batch_bytes += bytes;
   segment->last_batch = {batch.header.epoch(), batch.header.seq()};
@@ -148,6 +149,7 @@ Status Spool::Impl::AppendHeader(const trail::SealedBatch& batch, EvidenceClass 
         SpoolRecordType::kEvicted, EncodeEvictedPayload(next_lsn, batch.leaf, *eviction), true, kAckReserve,
         [&](SegmentInfo* segment) {
           Appended(batch, eviction->size(), segment);
+          segment->evicted_at = segment->last_lsn;
           Count(DescribeEviction(batch.header));
           ++counters.header_only;
         },

@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "nt1-";
 constexpr size_t kIdDigits = 16;
+constexpr std::string_view kTemp = ".tmp";
 constexpr size_t kSecretDigits = 64;
 constexpr size_t kMaxFileBytes = 4096;
 // An expired token is listed for so long.
@@ -93,7 +94,9 @@ Status TokenStore::Load() {
   for (std::filesystem::directory_iterator it(dir_, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
     const auto hex = trail::HexDecode(name);
-    if (name.size() != kIdDigits || !hex.ok()) continue;  // a temporary file of a write that did not end
+    // Of a write that did not end.
+    if (name.size() == kIdDigits + kTemp.size() && name.ends_with(kTemp)) ::unlink(it->path().c_str());
+    if (name.size() != kIdDigits || !hex.ok()) continue;
     NT_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(it->path().string(), kMaxFileBytes));
     enrol::v1::StoredToken token;
     if (!token.ParseFromString(bytes) || token.info().id() != name || token.secret_sha256().size() != 32) {

@@ -120,6 +120,17 @@ TEST_F(TokenStoreTest, LimitsWhatIsAskedFor) {
   EXPECT_EQ(store_->List().size(), 1U);
 }
 
+TEST_F(TokenStoreTest, WhatAKillLeftUnfinishedGoes) {
+  const std::string token = Make();
+  const std::string left = dir_.path() + "/tokens/0123456789abcdef.tmp", other = dir_.path() + "/tokens/README.tmp";
+  ASSERT_TRUE(WriteFileAtomically(left, "half a tok", 0600).ok());
+  ASSERT_TRUE(WriteFileAtomically(other, "not ours", 0600).ok());
+  Open();
+  EXPECT_FALSE(std::filesystem::exists(left));
+  EXPECT_TRUE(std::filesystem::exists(other));
+  EXPECT_TRUE(store_->Check(token, "web-1").ok());
+}
+
 TEST_F(TokenStoreTest, ADamagedFileStopsTheStart) {
   (void)Make();
   const std::string id = store_->List().front().id();

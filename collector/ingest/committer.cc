@@ -62,7 +62,7 @@ Result<std::unique_ptr<Committer>> Committer::Open(Options options, trail::CaSet
                                                    const std::function<Status()>& on_open, const OnReplay& on_replay) {
   std::unique_ptr<Committer> out(new Committer(std::move(options), std::move(identity_cas)));
   const std::string& dir = out->options_.trail_dir;
-  NT_ASSIGN_OR_RETURN(out->writer_, trail::TrailWriter::Open(dir));
+  NT_ASSIGN_OR_RETURN(out->writer_, trail::TrailWriter::Open(dir, {.segment_bytes = out->options_.segment_bytes}));
   NT_ASSIGN_OR_RETURN(out->reader_, trail::TrailReader::Open(dir));
   NT_ASSIGN_OR_RETURN(out->quarantine_, Quarantine::Open(dir + "/quarantine", out->options_.quarantine));
   if (on_open) NT_RETURN_IF_ERROR(on_open());

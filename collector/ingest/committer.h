@@ -49,6 +49,7 @@ class Committer {
     std::string trail_dir;
     std::string tenant;
     uint64_t min_free_bytes = 0;
+    uint64_t segment_bytes = trail::kLeafSegmentBytes;
     const Clock* clock = nullptr;
     // Entries of the log's own: the key they are checked with at start, and
     // what signs new ones. All agents must have been enrolled, if asked.

@@ -4,7 +4,7 @@
 // fed by records that a script makes. Every step is told on a socket before or
 // after it is done, so that the truth outlives a SIGKILL.
 //
-//   nt_agent_core --dir DIR --ca FILE --identity BASE --tls BASE --endpoint H:P
+//   nt_agent_core --dir DIR --ca FILE --identity BASE --tls BASE --endpoint H:P --log-policy FILE
 //                 --channel FD --lives N [--groups N] [--key-fd FD] [--first-event N] [--clock-offset-s N]
 //
 // Told, one message each:
@@ -16,7 +16,10 @@
 //   sending EPOCH SEQ HASH      about to be sent
 //   trim EPOCH SEQ              about to be deleted here: the collector has it
 //   key                         with the memfd of the chain's key
-//   swap                        the certificates may be exchanged now
+// Asked, and answered by a message:
+//   swap                        exchange the certificates, and cut the connection
+//   hold                        cut the connection; nothing answers any more
+//   go on                       the collector may be reached again
 //
 // Exit status: 0 done and all is acknowledged, 3 not acknowledged in time, 5 an error, which is on standard
 // error; what the agent has of its own.
@@ -31,16 +34,20 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "agent/continuity.h"
 #include "agent/pipeline/pipeline.h"
+#include "agent/seal/eviction_signer.h"
 #include "agent/seal/sealer.h"
 #include "agent/sealing_sink.h"
+#include "agent/ship/log_watch.h"
 #include "agent/ship/shipper.h"
 #include "agent/ship/spool_source.h"
 #include "agent/spool/spool.h"
@@ -58,6 +65,11 @@ using std::chrono::milliseconds;
 
 constexpr char kBootId[] = "6ce3a6df-0a4d-4508-af43-4e2ade0ef9d3";
 constexpr uint64_t kSegmentBytes = 6000;
+// While the collector is held back, so many batches with bodies of some KiB
+// are more than the spool may hold: it gives bodies up.
+constexpr uint64_t kSpoolBytes = 120'000;
+constexpr int kHeldBatches = 32;
+constexpr size_t kHeldPadding = 3600;  // bytes of each event's path
 constexpr milliseconds kAckDeadline{20'000};
 // A group is sealed, then acknowledged, then the next begins: so point N is
 // nearly the same place in each run, and both threads still meet in a group.
@@ -102,6 +114,12 @@ class Channel {
     }
     NT_CHECK(::sendmsg(fd_, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(text.size()));
   }
+  // Until the other end has done it.
+  void Ask(const std::string& text) const {
+    Tell(text);
+    char answer[16];
+    NT_CHECK(::recv(fd_, answer, sizeof(answer), 0) > 0);
+  }
 
  private:
   int fd_;
@@ -120,7 +138,12 @@ class ToldSource final : public BatchSource {
     }
     return batch;
   }
-  void Rewind() override { source_.Rewind(); }
+  void Rewind() override {
+    source_.Rewind();
+    ++rewinds_;
+  }
+  // Connections begun.
+  [[nodiscard]] uint64_t rewinds() const { return rewinds_; }
   std::optional<BatchPosition> Oldest() override { return source_.Oldest(); }
   Status Ack(const BatchPosition& through) override {
     channel_->Tell(fmt::format("trim {} {}", through.epoch, through.seq));
@@ -152,6 +175,7 @@ class ToldSource final : public BatchSource {
 
   SpoolSource source_;
   const Channel* channel_;
+  std::atomic<uint64_t> rewinds_ = 0;
   std::mutex mutex_;
   std::condition_variable cv_;
   BatchPosition trimmed_;
@@ -193,7 +217,7 @@ class Core {
   int Run() {
     const uint64_t lives = Number("lives");
     for (uint64_t life = 0; life < lives; ++life) {
-      const Status status = Life(life);
+      const Status status = Life(life, lives);
       if (status.ok()) continue;
       std::fprintf(stderr, "nt_agent_core: life %llu: %s\n", static_cast<unsigned long long>(life),
                    status.ToString().c_str());
@@ -215,7 +239,7 @@ class Core {
   }
   int Int(std::string_view name) const { return static_cast<int>(Number(name)); }
 
-  ShipOptions Shipping() const {
+  ShipOptions Shipping(LogWatch* watch) const {
     ShipOptions options;
     options.config.set_endpoint(std::string(Text("endpoint")));
     options.config.mutable_tls()->set_ca_file(std::string(Text("ca")));
@@ -224,13 +248,14 @@ class Core {
     options.config.set_window_batches(4);
     options.config.set_window_bytes(8U << 20);
     options.config.set_max_backoff_s(1);
+    options.log_watch = watch;
     options.tenant = "default";
     options.agent_id = "web-1";
     options.initial_backoff = milliseconds(5);
     return options;
   }
 
-  SealerOptions Sealing(const trail::ChainHead& head, bool hole) {
+  SealerOptions Sealing(const trail::ChainHead& head, bool hole, LogWatch* watch) {
     SealerOptions options;
     options.tenant = "default";
     options.agent_id = "web-1";
@@ -240,6 +265,10 @@ class Core {
     options.spool_head = head;
     options.force_new_epoch = hole;
     options.clock = &clock_;
+    options.seen = [watch] {
+      const SeenCheckpoint seen = watch->seen();
+      return SealedSeen{seen.size, seen.root};
+    };
     // Of the first life only: later ones of this process had a clean shutdown before.
     if (const int key = Int("key-fd"); key > 0) options.inherited_key = UniqueFd(key);
     args_.erase("key-fd");
@@ -247,22 +276,30 @@ class Core {
   }
 
   // From start to clean shutdown, as the agent's composition root does it.
-  Status Life(uint64_t life) {
+  Status Life(uint64_t life, uint64_t lives) {
     SpoolOptions spool_options;
     spool_options.dir = fmt::format("{}/spool", Text("dir"));
     spool_options.segment_bytes = kSegmentBytes;
+    spool_options.max_bytes = kSpoolBytes;
+    IdentityEvictionSigner signer(
+        {fmt::format("{}.pem", Text("identity")), fmt::format("{}.key", Text("identity")), "", "default", "web-1"},
+        &clock_);
+    spool_options.signer = &signer;
     NT_ASSIGN_OR_RETURN(const std::unique_ptr<Spool> spool, Spool::Open(spool_options));
     const SpoolRecovery& found = spool->recovery();
     if (!found.missing.empty() || found.tampered != 0 || found.rotten_ranges != 0 || found.quarantined_files != 0) {
       return DataLoss(fmt::format("a SIGKILL must damage nothing: {}", fmt::join(found.messages, "; ")));
     }
+    NT_ASSIGN_OR_RETURN(const std::string policy, ReadFile(std::string(Text("log-policy")), trail::kMaxPolicyBytes));
+    NT_ASSIGN_OR_RETURN(const std::unique_ptr<LogWatch> watch,
+                        LogWatch::Open(policy, fmt::format("{}/checkpoint", Text("dir"))));
     NT_ASSIGN_OR_RETURN(const std::unique_ptr<Sealer> sealer,
-                        Sealer::Open(Sealing(found.head, !found.missing.empty())));
+                        Sealer::Open(Sealing(found.head, !found.missing.empty(), watch.get())));
     channel_.Tell(fmt::format("life {} {}", sealer->epoch(), sealer->continued() ? 1 : 0));
     channel_.Tell("key", sealer->KeyFd());
 
     ToldSource told_source(spool.get(), &channel_);
-    Shipper shipper(Shipping(), &told_source, &clock_);
+    Shipper shipper(Shipping(watch.get()), &told_source, &clock_);
     SealingSink sealing(sealer.get(), spool.get(), &clock_, [&] { shipper.Notify(); });
     ToldSink sink(&sealing, spool.get(), &channel_);
 
@@ -285,6 +322,10 @@ class Core {
     deps.boot_id = kBootId;
     deps.first_event_seq = sealer->next_event_seq();
     deps.host.set_hostname("web-1");
+    deps.evicted = [&spool] {
+      const SpoolStats stats = spool->stats();
+      return std::pair(stats.evicted_batches, stats.evicted_events);
+    };
     NT_ASSIGN_OR_RETURN(const std::unique_ptr<Pipeline> pipeline, Pipeline::Create(std::move(deps)));
     NT_RETURN_IF_ERROR(pipeline->Start(MakeStartInfo(found.head, sealer->continued(), "test", clock_)));
     for (const event::v1::AgentEvent& loss : SpoolLosses(found)) {
@@ -298,15 +339,63 @@ class Core {
       for (int i = 0; i < kGroupBatches[group % std::size(kGroupBatches)]; ++i) {
         NT_RETURN_IF_ERROR(Batch(pipeline.get(), &source, &sink));
       }
+      const bool held = group == 1 && life == 0 && groups > 2;
+      if (held) NT_RETURN_IF_ERROR(Hold(told_source, pipeline.get(), &source, &sink));
+      NT_RETURN_IF_ERROR(DeclareEvictions(spool.get(), pipeline.get()));
       if (!told_source.Await(sink.last)) return Status(Code::kDeadlineExceeded, "batches are not acknowledged");
-      if (group == groups / 2 && life == 0) channel_.Tell("swap");
+      Mark(MARK_RUNNING);
+      if (group == groups / 2 && life == 0) NT_RETURN_IF_ERROR(Swap(shipper));
     }
+    if (life + 1 < lives) Mark(MARK_EPOCH);
     NT_RETURN_IF_ERROR(pipeline->Stop("test"));
     return shipper.Stop(kAckDeadline);
   }
 
+  static Status Until(const std::function<bool()>& holds, const char* what) {
+    const auto until = std::chrono::steady_clock::now() + kAckDeadline;
+    while (!holds()) {
+      if (std::chrono::steady_clock::now() > until) return Status(Code::kDeadlineExceeded, what);
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return OkStatus();
+  }
+
+  // More than the spool may hold, while nobody takes it.
+  Status Hold(const ToldSource& told, Pipeline* pipeline, ReplaySource* source, ToldSink* sink) {
+    const uint64_t rewinds = told.rewinds();
+    channel_.Ask("hold");
+    // What is on its way to the collector is not given up: until the next attempt, that is some of it.
+    NT_RETURN_IF_ERROR(Until([&] { return told.rewinds() > rewinds; }, "the connection is not cut"));
+    for (int i = 0; i < kHeldBatches; ++i) NT_RETURN_IF_ERROR(Batch(pipeline, source, sink, kHeldPadding));
+    channel_.Ask("go on");
+    return OkStatus();
+  }
+
+  // The certificates are exchanged; what follows goes over a connection with the new ones.
+  Status Swap(const Shipper& shipper) {
+    const uint64_t connects = shipper.Stats().connects;
+    channel_.Ask("swap");
+    NT_RETURN_IF_ERROR(Until([&] { return shipper.Stats().connects > connects; }, "no new connection"));
+    Mark(MARK_RELOADED);
+    return OkStatus();
+  }
+
+  static Status DeclareEvictions(Spool* spool, Pipeline* pipeline) {
+    for (const SpoolEviction& e : spool->TakeEvictions()) {
+      NT_RETURN_IF_ERROR(pipeline->Report(event::v1::KIND_AGENT_LOSS, LossOfBodies(e, spool->stats().level)));
+    }
+    return OkStatus();
+  }
+
+  // Bytes that don't compress well, the same for the same event.
+  [[nodiscard]] std::string Padding(size_t bytes) const {
+    std::string out;
+    for (int i = 0; out.size() < bytes; ++i) out += trail::Hex(trail::Sha256Of({fmt::format("{} {}", event_, i)}));
+    return out.substr(0, bytes);
+  }
+
   // One batch: one to three events, sometimes with losses between them.
-  Status Batch(Pipeline* pipeline, ReplaySource* source, ToldSink* sink) {
+  Status Batch(Pipeline* pipeline, ReplaySource* source, ToldSink* sink, size_t padding = 0) {
     const uint64_t before = sink->batches;
     const uint64_t events = 1 + event_ % 3;
     for (uint64_t i = 0; i < events; ++i) {
@@ -319,7 +408,8 @@ class Core {
       body.syscall_nr = 257;
       body.file.flags = NT_FILE_VALID;
       body.file.ino = event_;
-      const std::string path = fmt::format("/srv/event/{}", event_);
+      std::string path = fmt::format("/srv/event/{}", event_);
+      if (padding > 0) path += "/" + Padding(padding);
       source->Push(RecordBuilder(NT_FILE_OPEN)
                        .Time(clock_.BootNs())
                        .Task(TestTask(1, 10'000'000, 0, 0, "init"))

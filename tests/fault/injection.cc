@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <string_view>
 #include <utility>
@@ -54,7 +55,15 @@ class SharedPage {
 
 class Kill final : public Injection {
  public:
-  Kill(const std::string& path, uint64_t point) : page_(path), point_(point) { page_->kill_at = point; }
+  Kill(const std::string& path, const std::vector<Phase>& phases, Point point)
+      : page_(path), phases_(phases), point_(point) {
+    page_->kill_at = point.n;
+    if (point.phase == 0) return;
+    const Phase& phase = phases.at(point.phase - 1);
+    NT_CHECK(phase.match.size() < sizeof(page_->match));
+    phase.match.copy(page_->match, sizeof(page_->match) - 1);
+    page_->match_mark = static_cast<uint64_t>(phase.mark);
+  }
 
   [[nodiscard]] std::map<std::string, std::string> Environment(const std::string& dirs) const override {
     return {{"LD_PRELOAD", Library("kill")}, {"NT_KILL_PAGE", page_.path()}, {"NT_KILL_DIRS", dirs}};
@@ -62,14 +71,24 @@ class Kill final : public Injection {
   void Mark(fault_mark mark) override { page_->mark = mark; }
   [[nodiscard]] bool loaded() const override { return page_->loaded == 1; }
   [[nodiscard]] uint64_t points() const override { return 2 * page_->calls; }
-  [[nodiscard]] std::string Where(uint64_t point) const override {
-    const uint64_t call = (point + 1) / 2;
-    if (point == 0 || call > KILL_ENTRIES) return "no point";
-    return fmt::format("{} {}", point % 2 == 1 ? "before" : "after", page_->entries[call - 1]);
+  [[nodiscard]] std::string Where() const override {
+    if (point_.n == 0) return "no point";
+    return fmt::format("{} {}", point_.n % 2 == 1 ? "before" : "after", page_->killed_at);
+  }
+  [[nodiscard]] std::map<std::string, uint64_t> InPhases() const override {
+    std::map<std::string, uint64_t> out;
+    for (uint64_t i = 0; i < std::min<uint64_t>(page_->calls, KILL_ENTRIES); ++i) {
+      for (const Phase& phase : phases_) {
+        if (!phase.Has(page_->entries[i], page_->marks[i])) continue;
+        uint64_t& points = out[phase.name];
+        if (phase.first == 0 || points < 2 * phase.first) points += 2;
+      }
+    }
+    return out;
   }
   [[nodiscard]] bool Reached(int status) const override { return status == 128 + SIGKILL; }
   [[nodiscard]] std::string Ended(int /*status*/) const override {
-    const std::string where = Where(point_);
+    const std::string where = Where();
     return "killed " + where.substr(0, where.find(' ', where.find(' ') + 1));
   }
   [[nodiscard]] std::string Judge(int status, const std::string& /*log*/) const override {
@@ -78,12 +97,13 @@ class Kill final : public Injection {
 
  private:
   SharedPage<kill_page> page_;
-  const uint64_t point_;
+  const std::vector<Phase>& phases_;
+  const Point point_;
 };
 
 class Memory final : public Injection {
  public:
-  Memory(const std::string& path, uint64_t point) : page_(path) { page_->fail_at = point; }
+  Memory(const std::string& path, uint64_t point) : page_(path), point_(point) { page_->fail_at = point; }
 
   [[nodiscard]] std::map<std::string, std::string> Environment(const std::string& /*dirs*/) const override {
     return {{"LD_PRELOAD", Library("alloc")}, {"NT_ALLOC_PAGE", page_.path()}};
@@ -91,8 +111,8 @@ class Memory final : public Injection {
   void Mark(fault_mark /*mark*/) override { page_->armed = 1; }
   [[nodiscard]] bool loaded() const override { return page_->loaded == 1; }
   [[nodiscard]] uint64_t points() const override { return page_->calls; }
-  [[nodiscard]] std::string Where(uint64_t point) const override {
-    return fmt::format("allocation {}, by {}", point, page_->caller);
+  [[nodiscard]] std::string Where() const override {
+    return fmt::format("allocation {}, by {}", point_, page_->caller);
   }
   [[nodiscard]] bool Reached(int /*status*/) const override { return page_->failed == 1; }
   [[nodiscard]] std::string Ended(int status) const override {
@@ -122,13 +142,15 @@ class Memory final : public Injection {
 
  private:
   SharedPage<alloc_page> page_;
+  const uint64_t point_;
 };
 
 }  // namespace
 
-std::unique_ptr<Injection> MakeInjection(Fault fault, const std::string& path, uint64_t point) {
-  if (fault == Fault::kKill) return std::make_unique<Kill>(path, point);
-  return std::make_unique<Memory>(path, point);
+std::unique_ptr<Injection> MakeInjection(Fault fault, const std::string& path, const std::vector<Phase>& phases,
+                                         Point point) {
+  if (fault == Fault::kKill) return std::make_unique<Kill>(path, phases, point);
+  return std::make_unique<Memory>(path, point.n);
 }
 
 }  // namespace nodetrail::fault

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "tests/fault/shim/kill_page.h"
 
@@ -17,6 +18,32 @@ namespace nodetrail::fault {
 enum class Fault {
   kKill,    // SIGKILL before (point 2n-1) or after (2n) its n-th call that changes its files
   kMemory,  // its n-th allocation is refused, once
+};
+
+// A part of the workload that a sweep is to have been in: the calls that have
+// `match` in their entry ("pwrite spool/00….seg"), made at this mark (fault_mark)
+// if it is not 0; the first ones only if `first` is not 0.
+struct Phase {
+  std::string name;
+  std::string match;
+  int mark = 0;
+  uint64_t first = 0;
+
+  [[nodiscard]] bool Has(const std::string& entry, int at) const {
+    return (mark == 0 || mark == at) && entry.find(match) != std::string::npos;
+  }
+};
+
+// One place of a run. Of a phase, if it is not 0, else of the whole. `n` 0: only
+// counts.
+struct Point {
+  size_t phase = 0;  // from 1
+  uint64_t n = 0;
+
+  // As --point has it.
+  [[nodiscard]] uint64_t Number() const { return phase * kOfPhase + n; }
+  static Point Of(uint64_t number) { return {static_cast<size_t>(number / kOfPhase), number % kOfPhase}; }
+  static constexpr uint64_t kOfPhase = 10'000'000;
 };
 
 class Injection {
@@ -31,8 +58,10 @@ class Injection {
   [[nodiscard]] virtual bool loaded() const = 0;
   // How many points there were.
   [[nodiscard]] virtual uint64_t points() const = 0;
-  // A point's place, for people.
-  [[nodiscard]] virtual std::string Where(uint64_t point) const = 0;
+  // The point's place, for people.
+  [[nodiscard]] virtual std::string Where() const = 0;
+  // How many points each phase had; empty if phases are not what counts.
+  [[nodiscard]] virtual std::map<std::string, uint64_t> InPhases() const { return {}; }
   // `status`: the program's, 128 + signal if it was killed. The point was come to.
   [[nodiscard]] virtual bool Reached(int status) const = 0;
   // The kind of this end: what is counted.
@@ -41,8 +70,9 @@ class Injection {
   [[nodiscard]] virtual std::string Judge(int status, const std::string& log) const = 0;
 };
 
-// `path` is made. Point 0: only counts.
-std::unique_ptr<Injection> MakeInjection(Fault fault, const std::string& path, uint64_t point);
+// `path` is made. `phases` outlive it.
+std::unique_ptr<Injection> MakeInjection(Fault fault, const std::string& path, const std::vector<Phase>& phases,
+                                         Point point);
 
 }  // namespace nodetrail::fault
 

@@ -43,7 +43,7 @@ Child::Child(const std::vector<std::string>& argv, const std::string& log,
   std::vector<std::string> variables;
   std::vector<char*> environment;
   for (char** e = environ; *e != nullptr; ++e) environment.push_back(*e);
-  for (const auto& [name, value] : env) variables.push_back(name + "=" + value);
+  for (const auto& [name, value] : env) variables.push_back(fmt::format("{}={}", name, value));
   for (std::string& variable : variables) environment.push_back(variable.data());
   environment.push_back(nullptr);
   NT_CHECK(posix_spawn(&pid_, args[0], &actions, nullptr, args.data(), environment.data()) == 0);
@@ -149,6 +149,11 @@ Bench::Bench(bool keep) : keep_(keep) {
   // A second certificate for the same agent, for those that renew theirs.
   std::filesystem::remove(pki_->File("agents/web-1/tls.pem"));
   pki_->Run("agent", "web-1");
+  pki_->Run("agent", "web-4");
+  for (const bool one : {false, true}) {
+    pki_->Run("crl", one ? pki_->File("agents/web-4/tls.pem") : "");
+    std::filesystem::copy_file(pki_->File("tls-ca/crl.pem"), RevocationList(one));
+  }
 }
 
 Bench::~Bench() {

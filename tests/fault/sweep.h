@@ -24,11 +24,12 @@
 namespace nodetrail::fault {
 
 struct PointResult {
-  uint64_t point = 0;    // 0: nothing was done
-  bool reached = false;  // false: the run had fewer points than the counting run
-  std::string where;     // "before pwrite spool/00….seg"
-  std::string ended;     // how the program did: "killed before pwrite", "exit 71"
-  std::string wrong;     // empty: everything holds
+  Point point;                             // n 0: nothing was done
+  bool reached = false;                    // false: the run had fewer points than the counting run
+  std::string where;                       // "before pwrite spool/00….seg"
+  std::string ended;                       // how the program did: "killed before pwrite", "exit 71"
+  std::string wrong;                       // empty: everything holds
+  std::map<std::string, uint64_t> phases;  // of a counting run: how many points each has
   std::chrono::milliseconds took{0};
 };
 
@@ -62,6 +63,8 @@ class Bench {
   explicit Bench(bool keep);
   ~Bench();
   [[nodiscard]] const testing::TestPki& pki() const { return *pki_; }
+  // PEM: revokes nobody, or web-4.
+  [[nodiscard]] std::string RevocationList(bool one) const { return dir_ + (one ? "/one.crl" : "/none.crl"); }
   // A fresh directory; removed by Done unless something was wrong and it is kept.
   [[nodiscard]] std::string Begin(const std::string& name) const;
   void Done(const std::string& dir, bool good) const;
@@ -101,8 +104,10 @@ class Side {
   virtual ~Side() = default;
   [[nodiscard]] virtual std::string_view name() const = 0;
   [[nodiscard]] Fault fault() const { return fault_; }
-  // `points`: how many there are (of a counting run, point 0).
-  virtual PointResult RunPoint(uint64_t point, uint64_t* points) = 0;
+  // What the workload must cross; for kills.
+  [[nodiscard]] virtual const std::vector<Phase>& phases() const = 0;
+  // `points`: how many there are (of a counting run).
+  virtual PointResult RunPoint(Point point, uint64_t* points) = 0;
 
  private:
   const Fault fault_;

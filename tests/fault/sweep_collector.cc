@@ -10,6 +10,7 @@
 #include <csignal>
 #include <deque>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "agent/ship/shipper.h"
 #include "nodetrail/base/clock.h"
@@ -108,14 +109,67 @@ class Template {
   std::string wrong_;
 };
 
+const std::vector<Phase>& CollectorPhases() {
+  static const std::vector<Phase> phases = {
+      {"leaves", " log/00000"},
+      {"log file rotation", " log/000001.leaves", 0, 2},
+      {"bodies", " bodies/"},
+      {"checkpoint", " log/checkpoint"},
+      {"tiles", " log/tile/"},
+      {"index", " index/"},
+      {"revocations exchanged", "", MARK_RELOADED},
+      {"token", " enrol/", MARK_ENROL},
+      {"enrolment", "", MARK_ENROL},
+  };
+  return phases;
+}
+
+// An agent that is enrolled as its operator would, with the programs.
+class Enrolling {
+ public:
+  Enrolling(const Bench* bench, std::string dir, int port) : bench_(bench), dir_(std::move(dir)), port_(port) {}
+
+  static constexpr char kAgent[] = "web-3";
+
+  // The same token and the same keys as at the last try, as far as there are.
+  bool Try() {
+    if (token_.empty() && !MakeToken()) return false;
+    Child enrol({Binary("nodetrail-agent"), "enrol", "--collector", fmt::format("localhost:{}", port_), "--token-file",
+                 dir_ + "/token", "--ca", bench_->pki().File("tls-ca/ca.pem"), "--out", dir_ + "/enrolled",
+                 "--agent-id", kAgent},
+                dir_ + "/enrol.log");
+    return enrol.Wait(kLimit) == 0;
+  }
+  [[nodiscard]] std::string Says() const { return Tail(dir_ + "/enrol.log"); }
+
+ private:
+  bool MakeToken() {
+    const std::string file = dir_ + "/token.json";
+    std::filesystem::remove(file);
+    Child create({Binary("nodetrail-collector"), "--config", dir_ + "/collector.yaml", "token", "create", "--agent",
+                  kAgent, "--json"},
+                 file);
+    if (create.Wait(kLimit) != 0) return false;
+    const auto made = nlohmann::json::parse(ReadFile(file, 1 << 16).value_or(std::string()), nullptr, false);
+    if (!made.is_object()) return false;
+    token_ = made.value("token", "");
+    return WriteFileAtomically(dir_ + "/token", token_, 0600).ok();
+  }
+
+  const Bench* bench_;
+  const std::string dir_;
+  const int port_;
+  std::string token_;
+};
+
 class CollectorPoint {
  public:
-  CollectorPoint(const Bench* bench, const Template* base, Fault fault, uint64_t point)
+  CollectorPoint(const Bench* bench, const Template* base, Fault fault, Point point)
       : bench_(bench),
         base_(base),
         fault_(fault),
         point_(point),
-        dir_(bench->Begin(fmt::format("collector-{}", point))) {}
+        dir_(bench->Begin(fmt::format("collector-{}", point.Number()))) {}
   ~CollectorPoint() { bench_->Done(dir_, wrong_.empty()); }
 
   PointResult Run(uint64_t* points) {
@@ -123,10 +177,19 @@ class CollectorPoint {
     PointResult result;
     result.point = point_;
     std::filesystem::copy(base_->dir() + "/trail", dir_ + "/trail", std::filesystem::copy_options::recursive);
-    WriteCollectorConfig(bench_->pki(), dir_);
-    const auto injection = MakeInjection(fault_, dir_ + "/page", point_);
+    // The template's file of leaves is larger: the first batch begins another.
+    WriteCollectorConfig(bench_->pki(), dir_,
+                         fmt::format(R"(log_segment_bytes: 16384
+crl_file: {0}/crl.pem
+enrol: {{listen: "127.0.0.1:{2}", trust_domain: nodetrail.dev, tls_ca_cert_file: {1}/tls-ca/ca.pem,
+  tls_ca_key_file: {1}/tls-ca/ca.key, identity_ca_cert_file: {1}/identity-ca/ca.pem,
+  identity_ca_key_file: {1}/identity-ca/ca.key}}
+)",
+                                     dir_, bench_->pki().dir(), EnrolPort()));
+    const auto injection = MakeInjection(fault_, dir_ + "/page", CollectorPhases(), point_);
     Both(injection.get(), &result);
-    result.where = injection->Where(point_);
+    result.where = injection->Where();
+    result.phases = injection->InPhases();
     if (points != nullptr) *points = injection->points();
     result.wrong = wrong_;
     result.took = std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - began);
@@ -138,17 +201,42 @@ class CollectorPoint {
     if (wrong_.empty()) wrong_ = std::move(what);
   }
 
+  // Below what the kernel gives to others, and one's own.
+  [[nodiscard]] int EnrolPort() const { return 10'000 + static_cast<int>((point_.n + 1000 * point_.phase) % 20'000); }
+
+  void UseRevocations(bool one) {
+    std::filesystem::copy_file(bench_->RevocationList(one), dir_ + "/crl.new");
+    std::filesystem::rename(dir_ + "/crl.new", dir_ + "/crl.pem");
+  }
+
+  // All that an operator and two agents do to a collector, as far as it lives.
+  void Load(Injection* injection, CollectorProcess* collector, int proxy_port) {
+    const auto ended = [&] { return collector->child().Wait(milliseconds(0)).has_value(); };
+    web2_ = std::make_unique<Shipping>(bench_->pki(), "web-2", proxy_port, &clock_, base_->web2());
+    testing::WaitUntil([&] { return web2_->done() || ended(); }, kLimit);
+    UseRevocations(true);
+    web1_ = std::make_unique<Shipping>(bench_->pki(), "web-1", proxy_port, &clock_, base_->web1());
+    const std::string log = dir_ + "/collector.log";
+    testing::WaitUntil([&] { return Tail(log).find(": 1 certificates are revoked") != std::string::npos || ended(); },
+                       kLimit);
+    injection->Mark(MARK_RELOADED);
+    testing::WaitUntil([&] { return web1_->acked() >= base_->web1().size() / 2 || ended(); }, kLimit);
+    injection->Mark(MARK_ENROL);
+    if (!ended()) enrolled_ = enrolling_.Try();
+    injection->Mark(MARK_RUNNING);
+    testing::WaitUntil([&] { return Drained() || ended(); }, kLimit);
+  }
+  [[nodiscard]] bool Drained() const { return web1_->done() && web2_->done(); }
+
   void Both(Injection* injection, PointResult* result) {
+    UseRevocations(false);
     CollectorProcess first(dir_, injection->Environment(dir_ + "/trail"));
     int port = first.Port();
     injection->Mark(MARK_RUNNING);
     // Where nobody listens: the shippers begin, and find it later.
     testing::TcpProxy proxy(port != 0 ? port : 1);
-    const Shipping web1(bench_->pki(), "web-1", proxy.port(), &clock_, base_->web1());
-    const Shipping web2(bench_->pki(), "web-2", proxy.port(), &clock_, base_->web2());
-    const auto drained = [&] { return web1.done() && web2.done(); };
-    testing::WaitUntil([&] { return drained() || first.child().Wait(milliseconds(0)).has_value(); }, kLimit);
-    if (drained()) first.child().Signal(SIGTERM);
+    Load(injection, &first, proxy.port());
+    if (Drained()) first.child().Signal(SIGTERM);
     const std::optional<int> ended = first.child().Wait(kLimit);
     if (!injection->loaded()) return Wrong("the shim was not loaded");
     result->reached = injection->Reached(ended.value_or(-1));
@@ -158,7 +246,7 @@ class CollectorPoint {
       return Wrong(fmt::format("the collector: {}\n{}", says, log));
     }
     // Who acknowledged, had it on the disk: it is there now, before anything is sent again.
-    JudgeAcked(web1.acked(), web2.acked());
+    JudgeAcked(web1_->acked(), web2_->acked());
     const std::string checkpoint = dir_ + "/trail/log/checkpoint", prior = dir_ + "/prior";
     std::error_code none;
     std::filesystem::copy_file(checkpoint, prior, none);
@@ -167,9 +255,10 @@ class CollectorPoint {
     port = second.Port();
     if (port == 0) return Wrong("the collector does not start again: " + Tail(dir_ + "/collector.log"));
     proxy.set_target(port);
-    if (!testing::WaitUntil(drained, kLimit)) {
-      return Wrong(fmt::format("not drained: {} {}", web1.error(), web2.error()));
+    if (!testing::WaitUntil([&] { return Drained(); }, kLimit)) {
+      return Wrong(fmt::format("not drained: {} {}", web1_->error(), web2_->error()));
     }
+    if (!enrolled_ && !enrolling_.Try()) return Wrong("not enrolled: " + enrolling_.Says());
     second.child().Signal(SIGTERM);
     if (const auto status = second.child().Wait(kLimit); status != 0) {
       return Wrong(fmt::format("the collector that came back ended with {}: {}", status.value_or(-1),
@@ -211,14 +300,21 @@ class CollectorPoint {
     }
   }
 
-  void JudgeWhole() { JudgeAcked(base_->web1().size(), base_->web2().size()); }
+  void JudgeWhole() {
+    JudgeAcked(base_->web1().size(), base_->web2().size());
+    const auto enrolments = CountEnrolments(dir_ + "/trail", Enrolling::kAgent);
+    if (enrolments.value_or(0) != 1) Wrong(fmt::format("enrolled {} times", enrolments.value_or(0)));
+  }
 
   const Bench* bench_;
   const Template* base_;
   const Fault fault_;
-  const uint64_t point_;
+  const Point point_;
   const std::string dir_;
   SystemClock clock_;
+  Enrolling enrolling_{bench_, dir_, EnrolPort()};
+  bool enrolled_ = false;
+  std::unique_ptr<Shipping> web1_, web2_;
   std::string wrong_;
 };
 
@@ -226,7 +322,8 @@ class CollectorSide final : public Side {
  public:
   CollectorSide(const Bench* bench, Fault fault) : Side(fault), bench_(bench), base_(bench) {}
   [[nodiscard]] std::string_view name() const override { return "collector"; }
-  PointResult RunPoint(uint64_t point, uint64_t* points) override {
+  [[nodiscard]] const std::vector<Phase>& phases() const override { return CollectorPhases(); }
+  PointResult RunPoint(Point point, uint64_t* points) override {
     if (!base_.wrong().empty()) {
       PointResult result;
       result.wrong = base_.wrong();

@@ -62,7 +62,7 @@ function judge(rows) {
     row.failed = row.tests.filter((name) => ended.get(name) === "fail");
     row.notRun = states.filter((state) => state !== "run" && state !== "fail").length;
     row.points = row.sweeps.map((name) => sweeps.get(name)).filter((sweep) => sweep !== undefined);
-    const sweepFailed = row.points.some((sweep) => sweep.failures.length > 0);
+    const sweepFailed = row.points.some((sweep) => sweep.failures.length > 0 || !sweep.crossed);
     if (!row.built) row.result = "not built";
     else if (row.failed.length > 0 || sweepFailed) row.result = "FAILED";
     else if (row.tests.length === 0 && row.sweeps.length === 0) row.result = "MISSING";

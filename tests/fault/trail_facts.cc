@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "nodetrail/trail/body.h"
+#include "nodetrail/trail/log_entry.h"
 #include "nodetrail/trail/trail_store.h"
 
 namespace nodetrail::fault {
@@ -21,6 +22,9 @@ void ReadEvents(const event::v1::EventBatch& body, LoggedBatch* out) {
     if (event.kind() == event::v1::KIND_AGENT_LOSS && event.agent().stage() == "ring") {
       out->loss_events += event.agent().count();
     }
+    if (event.kind() == event::v1::KIND_AGENT_LOSS && event.agent().body_only()) {
+      out->loss_bodies += event.agent().count();
+    }
     const std::string& path = event.file().path().path();
     if (!path.starts_with(kMarker)) continue;
     uint64_t number = 0;
@@ -36,7 +40,7 @@ Result<std::vector<LoggedBatch>> ReadTrail(const std::string& dir) {
   std::vector<LoggedBatch> out;
   Status wrong;
   const Status read = reader->ForEach(0, [&](const trail::LeafLocation& where, std::string_view leaf) {
-    if (!leaf.empty() && leaf[0] == 0x1a) return true;
+    if (trail::IsLogEntry(leaf)) return true;
     const auto parsed = trail::ParseLeaf(leaf);
     if (!parsed.ok()) {
       wrong = Annotate(parsed.status(), where.file);
@@ -50,6 +54,7 @@ Result<std::vector<LoggedBatch>> ReadTrail(const std::string& dir) {
     batch.hash = parsed->batch_hash;
     batch.leaf = std::string(leaf);
     batch.lost_ring = h.losses().ring();
+    batch.lost_evicted = h.losses().evicted_events();
     batch.clean_shutdown = h.type() == trail::v1::BATCH_TYPE_CLEAN_SHUTDOWN;
     if (h.type() == trail::v1::BATCH_TYPE_EPOCH_OPEN) {
       trail::v1::EpochStatement statement;
@@ -59,6 +64,11 @@ Result<std::vector<LoggedBatch>> ReadTrail(const std::string& dir) {
     if (h.body_codec() == trail::v1::BODY_CODEC_ZSTD) {
       const auto sha = trail::HashFromBytes(h.body_sha256());
       const auto stored = reader->Body(sha.value_or(trail::Hash{}));
+      if (stored.status().code() == Code::kNotFound && reader->Eviction(sha.value_or(trail::Hash{})).ok()) {
+        batch.evicted_events = h.event_count();
+        out.push_back(std::move(batch));
+        return true;
+      }
       const auto body = stored.ok() ? trail::OpenBody(*stored, h) : Result<event::v1::EventBatch>(stored.status());
       if (!body.ok()) {
         wrong = body.status();
@@ -72,6 +82,22 @@ Result<std::vector<LoggedBatch>> ReadTrail(const std::string& dir) {
   NT_RETURN_IF_ERROR(wrong);
   NT_RETURN_IF_ERROR(read);
   return out;
+}
+
+Result<uint64_t> CountEnrolments(const std::string& dir, const std::string& agent_id) {
+  NT_ASSIGN_OR_RETURN(const std::unique_ptr<trail::TrailReader> reader, trail::TrailReader::Open(dir));
+  uint64_t count = 0;
+  Status wrong;
+  const Status read = reader->ForEach(0, [&](const trail::LeafLocation&, std::string_view leaf) {
+    if (!trail::IsLogEntry(leaf)) return true;
+    const auto entry = trail::ParseLogEntry(leaf);
+    wrong = entry.status();
+    if (entry.ok() && entry->entry.enrol().agent_id() == agent_id) ++count;
+    return entry.ok();
+  });
+  NT_RETURN_IF_ERROR(wrong);
+  NT_RETURN_IF_ERROR(read);
+  return count;
 }
 
 }  // namespace nodetrail::fault

@@ -18,10 +18,14 @@ enum fault_mark {
 };
 
 struct kill_page {
-  uint64_t kill_at; /* point, from 1; 0: count only. Set by the parent before the start. */
-  uint64_t calls;   /* so far */
-  uint64_t loaded;  /* the shim is in the program */
-  uint64_t mark;    /* by either */
+  uint64_t kill_at;    /* point, from 1; 0: count only. Set by the parent before the start, as are the next two: */
+  char match[64];      /* points are counted among calls that have this in their entry, if it is not empty */
+  uint64_t match_mark; /* and that were made at this mark, if it is not 0 */
+  uint64_t matched;    /* such calls so far */
+  uint64_t calls;      /* all, so far */
+  uint64_t loaded;     /* the shim is in the program */
+  uint64_t mark;       /* by either */
+  char killed_at[KILL_ENTRY_BYTES]; /* the entry at the point */
   uint8_t marks[KILL_ENTRIES];
   char entries[KILL_ENTRIES][KILL_ENTRY_BYTES];
 };

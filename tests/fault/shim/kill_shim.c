@@ -7,8 +7,9 @@
  *   NT_KILL_PAGE  file of struct kill_page, made by the parent
  *   NT_KILL_DIRS  folders, absolute, separated by colons
  *
- * Point 2n-1 is just before call n, point 2n just after it. The entries name
- * the calls, so that a point has a name that a person can read. */
+ * Point 2n-1 is just before call n, point 2n just after it, of all calls or of
+ * those that match. The entries name the calls, so that a point has a name that
+ * a person can read. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -77,18 +78,26 @@ static void die(void) {
   for (;;) pause();
 }
 
-/* The number of this call; 0: not one of those that count. */
+/* The number of this call among those that count; 0: not one of them. */
 static uint64_t enter(const char* call, const char* path) {
+  char entry[KILL_ENTRY_BYTES];
   if (page == NULL) return 0;
   const char* name = below(path);
   if (name == NULL) return 0;
   const int saved = errno;
-  const uint64_t n = __atomic_add_fetch(&page->calls, 1, __ATOMIC_SEQ_CST);
-  if (n <= KILL_ENTRIES) {
-    page->marks[n - 1] = (uint8_t)__atomic_load_n(&page->mark, __ATOMIC_SEQ_CST);
-    snprintf(page->entries[n - 1], KILL_ENTRY_BYTES, "%s %s", call, name);
+  snprintf(entry, sizeof(entry), "%s %s", call, name);
+  const uint64_t mark = __atomic_load_n(&page->mark, __ATOMIC_SEQ_CST);
+  const uint64_t all = __atomic_add_fetch(&page->calls, 1, __ATOMIC_SEQ_CST);
+  if (all <= KILL_ENTRIES) {
+    page->marks[all - 1] = (uint8_t)mark;
+    memcpy(page->entries[all - 1], entry, sizeof(entry));
   }
-  if (page->kill_at == 2 * n - 1) die();
+  uint64_t n = 0;
+  if ((page->match_mark == 0 || page->match_mark == mark) && strstr(entry, page->match) != NULL) {
+    n = __atomic_add_fetch(&page->matched, 1, __ATOMIC_SEQ_CST);
+    if ((page->kill_at + 1) / 2 == n) memcpy(page->killed_at, entry, sizeof(entry));
+    if (page->kill_at == 2 * n - 1) die();
+  }
   errno = saved;
   return n;
 }
