@@ -78,17 +78,24 @@ void ReceiptIssuer::Run() {
       if (problem_.empty()) cv_.wait(lock, woken);
       else cv_.wait_for(lock, kRetry, woken);
       last = stop_;
-      wake_ = false;
-      takers_.splice(takers_.end(), new_takers_);
-      if (published_note_ != note_) {
-        checkpoint_ = published_;
-        note_ = published_note_;
-        // A full tile never changes; a partial one is another file each time.
-        std::erase_if(tiles_, [](const auto& tile) { return tile.first.width < trail::kTileWidth; });
-      }
     }
-    if (!note_.empty()) Serve();
+    Step();
   }
+}
+
+void ReceiptIssuer::Step() {
+  {
+    const std::lock_guard lock(mutex_);
+    wake_ = false;
+    takers_.splice(takers_.end(), new_takers_);
+    if (published_note_ != note_) {
+      checkpoint_ = published_;
+      note_ = published_note_;
+      // A full tile never changes; a partial one is another file each time.
+      std::erase_if(tiles_, [](const auto& tile) { return tile.first.width < trail::kTileWidth; });
+    }
+  }
+  if (!note_.empty()) Serve();
 }
 
 // Turn by turn, until nothing more is due.

@@ -62,6 +62,9 @@ class ReceiptIssuer {
   ReceiptIssuer& operator=(const ReceiptIssuer&) = delete;
 
   void Start();
+  // Instead of Start: no thread; the caller's calls of Step are the issuer's
+  // thread. For those who must own the order of things. Gives out what is due.
+  void Step();
   // Gives out what is due, then ends the thread. Idempotent.
   void Stop();
 

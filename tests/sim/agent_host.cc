@@ -16,7 +16,6 @@
 namespace nodetrail::sim {
 namespace {
 
-constexpr size_t kWindow = 4;
 constexpr size_t kKeyPage = 4096;
 
 std::string ReadKeys(int fd) {
@@ -24,6 +23,18 @@ std::string ReadKeys(int fd) {
   NT_CHECK(::pread(fd, out.data(), out.size(), 0) == static_cast<ssize_t>(out.size()));
   return out;
 }
+
+// Does not read the key's file anew for each statement: that is most of its time.
+class KeepingSigner final : public agent::EvictionSigner {
+ public:
+  KeepingSigner(agent::IdentityOptions identity, const Clock* clock) : signer_(std::move(identity), clock) {}
+  Result<std::string> Sign(const trail::v1::BatchHeader& header, const trail::Hash& batch_hash) override {
+    return signer_.Sign(header, batch_hash);
+  }
+
+ private:
+  agent::IdentityEvictionSigner signer_;
+};
 
 std::string AgentEvent(event::v1::Kind kind, const event::v1::AgentEvent& agent) {
   event::v1::Event event;
@@ -65,10 +76,15 @@ void AgentHost::SaveKeys() {
 
 void AgentHost::Drop() {
   Disconnect();
+  sealed_ = lost_receipted_ = false;
+  next_seed_.clear();
+  released_.reset();
   source_.reset();
   sink_.reset();
   sealer_.reset();
+  log_watch_.reset();
   spool_.reset();
+  signer_.reset();
   waiting_.reset();
   // What the dead process did after its death did not happen.
   if (kept_key_.valid() && !key_at_death_.empty()) {
@@ -111,7 +127,10 @@ void AgentHost::PowerCut() {
   ++unclean_ends;
   kept_key_.Reset();
   boot_id_.clear();
+  const auto lost = [this] { return disk.counts().lost_writes + disk.counts().torn_writes + disk.counts().lost_names; };
+  const uint64_t before = lost();
   disk.PowerCut();
+  lost_changes = lost_changes || lost() > before;
 }
 
 bool AgentHost::Rot() {
@@ -121,6 +140,7 @@ bool AgentHost::Rot() {
     if (entry.path().extension() == ".seg" && entry.file_size(error) > 0) files.push_back(entry.path().string());
   }
   if (files.empty()) return false;
+  disk.Settle();  // else a power cut would mend it
   std::sort(files.begin(), files.end());
   const std::string path = files[rng_->Below(files.size())];
   auto bytes = ReadFile(path, 16U << 20);
@@ -134,17 +154,41 @@ bool AgentHost::Rot() {
   return true;
 }
 
+agent::IdentityOptions AgentHost::Identity() const {
+  agent::IdentityOptions identity;
+  identity.cert_file = cert_file_;
+  identity.key_file = key_file_;
+  identity.tenant = "acme";
+  identity.agent_id = id();
+  return identity;
+}
+
 std::string AgentHost::Start() {
   disk.Revive();
   if (boot_id_.empty()) {
     boot_id_ = fmt::format("00000000-0000-4000-8000-{:012}", ++boots_);
     clock.boot_ns = 1'000'000'000;
   }
-  agent::SpoolOptions spool_options;
-  spool_options.dir = options_.dir + "/spool";
-  spool_options.max_bytes = 512U << 10;
-  spool_options.segment_bytes = 32U << 10;
-  auto spool = agent::Spool::Open(spool_options);
+  std::string violation = OpenSpool();
+  if (violation.empty() && up()) violation = OpenSealer();
+  if (!violation.empty() || sealer_ == nullptr) return violation;
+  sink_ = std::make_unique<agent::SealingSink>(sealer_.get(), spool_.get(), &clock, [] {});
+  source_ = std::make_unique<agent::SpoolSource>(spool_.get());
+  ++counts_[sealer_->continued() ? "epoch continued" : "epoch opened"];
+  const std::vector<std::string> declarations = Declarations();
+  return declarations.empty() ? "" : Report(declarations, agent::EvidenceClass::kVital);
+}
+
+std::string AgentHost::OpenSpool() {
+  agent::SpoolOptions options;
+  options.dir = options_.dir + "/spool";
+  options.max_bytes = MaxSpoolBytes();
+  options.segment_bytes = options_.tight ? 16U << 10 : 32U << 10;
+  if (options_.tight) {
+    signer_ = std::make_unique<KeepingSigner>(Identity(), &clock);
+    options.signer = signer_.get();
+  }
+  auto spool = agent::Spool::Open(options);
   if (!spool.ok()) {
     if (disk.dead() || disk.counts().failed_writes + disk.counts().failed_syncs > 0) {
       disk.Kill();
@@ -161,7 +205,15 @@ std::string AgentHost::Start() {
   if (rotted && !recovery.head.known && !durable.empty()) forgot = true;
   if (!rotted && !recovery.missing.empty())
     return fmt::format("I4: {}: batches are missing in an undamaged spool", id());
+  if (options_.release == Release::kDurable) return "";
+  auto watch = agent::LogWatch::Open(options_.policy, options_.dir + "/checkpoint");
+  if (!watch.ok()) return fmt::format("I5: {}: {}", id(), watch.status().message());
+  log_watch_ = std::move(*watch);
+  return "";
+}
 
+std::string AgentHost::OpenSealer() {
+  const agent::SpoolRecovery& recovery = spool_->recovery();
   agent::SealerOptions seal;
   seal.tenant = "acme";
   seal.agent_id = id();
@@ -173,6 +225,12 @@ std::string AgentHost::Start() {
   if (kept_key_.valid()) seal.inherited_key.Reset(::dup(kept_key_.get()));
   seal.clock = &clock;
   seal.clock_quality = [] { return agent::ClockQuality{1'000'000, false}; };
+  if (log_watch_) {
+    seal.seen = [this] {
+      const agent::SeenCheckpoint seen = log_watch_->seen();
+      return agent::SealedSeen{seen.size, seen.root};
+    };
+  }
   auto sealer = agent::Sealer::Open(std::move(seal));
   if (!sealer.ok()) {
     if (disk.dead()) return "";
@@ -181,11 +239,13 @@ std::string AgentHost::Start() {
   sealer_ = std::move(*sealer);
   kept_key_.Reset();
   declared_hole_.reset();
-  sink_ = std::make_unique<agent::SealingSink>(sealer_.get(), spool_.get(), &clock, [] {});
-  source_ = std::make_unique<agent::SpoolSource>(spool_.get());
-  ++counts_[sealer_->continued() ? "epoch continued" : "epoch opened"];
+  return "";
+}
 
+// What is not there any more since the last time.
+std::vector<std::string> AgentHost::Declarations() const {
   std::vector<std::string> events;
+  const agent::SpoolRecovery& recovery = spool_->recovery();
   const trail::ChainHead& before = recovery.head;
   if (before.known && options_.bug != "gap-not-declared") {
     event::v1::AgentEvent gap;
@@ -204,8 +264,7 @@ std::string AgentHost::Start() {
     loss.set_seq_to(missing.to_seq);
     events.push_back(AgentEvent(event::v1::KIND_AGENT_LOSS, loss));
   }
-  if (events.empty()) return "";
-  return Report(events);
+  return events;
 }
 
 std::string AgentHost::Seal(uint64_t events) {
@@ -213,16 +272,20 @@ std::string AgentHost::Seal(uint64_t events) {
   for (uint64_t i = 0; i < events; ++i) {
     event::v1::Event event;
     event.set_kind(event::v1::KIND_FILE_CREATE);
-    event.mutable_file()->mutable_path()->set_path(fmt::format("/tmp/{:x}", rng_->Next()));
+    std::string path = fmt::format("/tmp/{:x}", rng_->Next());
+    // Large ones compress badly, so that a spool can fill in a few hundred steps.
+    while (options_.tight && path.size() < 1500) path += fmt::format("{:x}", rng_->Next());
+    event.mutable_file()->mutable_path()->set_path(path);
     made.push_back(event.SerializeAsString());
   }
-  return Report(made);
+  const auto cls = options_.tight && rng_->Chance(70) ? agent::EvidenceClass::kBulk : agent::EvidenceClass::kCritical;
+  return Report(made, cls);
 }
 
 std::string AgentHost::CleanStop() {
   if (waiting_) return "";  // the pipeline would not stop either
   if (sealer_->next_seq() == 0) return "";
-  std::string violation = Report({}, true);
+  std::string violation = Report({}, agent::EvidenceClass::kVital, true);
   if (!violation.empty() || disk.dead()) return violation;
   if (waiting_) {
     waiting_.reset();
@@ -233,7 +296,7 @@ std::string AgentHost::CleanStop() {
   return "";
 }
 
-std::string AgentHost::Report(const std::vector<std::string>& events, bool clean_shutdown) {
+std::string AgentHost::Report(const std::vector<std::string>& events, agent::EvidenceClass cls, bool clean_shutdown) {
   if (!waiting_) {
     event::v1::EventBatch batch;
     batch.set_schema_version(1);
@@ -248,6 +311,12 @@ std::string AgentHost::Report(const std::vector<std::string>& events, bool clean
       event.set_seq(seq++);
       event.set_t_wall_ns(clock.WallNs());
       batch.add_events(event.SerializeAsString());
+    }
+    content.evidence_class = cls;
+    const agent::SpoolStats stats = spool_->stats();
+    if (options_.bug != "eviction-not-counted") {
+      content.losses.set_evicted_batches(stats.evicted_batches);
+      content.losses.set_evicted_events(stats.evicted_events);
     }
     content.last_event_seq = seq - 1;
     content.event_count = events.size();
@@ -270,7 +339,8 @@ std::string AgentHost::Report(const std::vector<std::string>& events, bool clean
     waiting_.reset();
     const trail::ChainHead head = spool_->head();
     sealed_ = true;
-    last_signer_ = head.seq > 0 ? head_before.next_key : "";
+    // Of the first batch of an epoch it is not known.
+    used_seed_ = head.seq > 0 && head_before.epoch == head.epoch ? next_seed_ : "";
     durable[{head.epoch, head.seq}] = head.batch_hash;
     ++counts_["batch sealed"];
     if (!key_before.empty() && sealer_->KeyFd() >= 0) {
@@ -286,120 +356,34 @@ std::string AgentHost::Report(const std::vector<std::string>& events, bool clean
 
 std::string AgentHost::Check() {
   if (!up() || disk.dead()) return "";
-  if (spool_->stats().bytes > (512U << 10))
+  // An acknowledgement may take what was kept for it.
+  if (spool_->stats().bytes > MaxSpoolBytes() + (64U << 10))
     return fmt::format("I6: {}: the spool takes {} bytes", id(), spool_->stats().bytes);
-  // No 32 bytes of the key page may be the private half of the durable batch's key.
-  if (sealer_->KeyFd() >= 0 && std::exchange(sealed_, false) && last_signer_.size() == 32) {
-    const std::string keys = ReadKeys(sealer_->KeyFd());
-    const std::string zeros(8, '\0');
-    for (size_t at = 0; at + 32 <= keys.size(); at += 8) {
-      if (keys.compare(at, 8, zeros) == 0) continue;
-      const auto key = trail::Ed25519Key::FromSeed(std::string_view(keys).substr(at, 32));
-      if (key.ok() && trail::View(key->public_key()) == last_signer_) {
-        return fmt::format("ratchet: {}: the key of a durable batch is still in memory", id());
-      }
-    }
+  return CheckKeys();
+}
+
+// No 32 bytes of the key page may be the private half of the durable batch's
+// key. Which those would be is known from when they were the next one's.
+std::string AgentHost::CheckKeys() {
+  if (sealer_->KeyFd() < 0 || !std::exchange(sealed_, false)) return "";
+  const std::string keys = ReadKeys(sealer_->KeyFd());
+  if (!used_seed_.empty() && keys.find(used_seed_) != std::string::npos) {
+    return fmt::format("ratchet: {}: the key of a durable batch is still in memory", id());
   }
+  const trail::ChainHead head = spool_->head();
+  const auto is_next = [&](size_t at) {
+    if (keys.compare(at, 8, std::string(8, '\0')) == 0) return false;
+    const auto key = trail::Ed25519Key::FromSeed(std::string_view(keys).substr(at, 32));
+    return key.ok() && trail::View(key->public_key()) == head.next_key;
+  };
+  // Mostly where that of the batch before last was.
+  size_t& at = seed_at_[head.seq % 2];
+  if (!is_next(at)) {
+    for (at = 0; at + 32 < keys.size() && !is_next(at);) at += 8;
+  }
+  next_seed_ = at + 32 < keys.size() ? keys.substr(at, 32) : "";
+  if (next_seed_.empty()) return fmt::format("ratchet: {}: the key that was promised is not in memory", id());
   return "";
-}
-
-void AgentHost::Disconnect() {
-  if (wire) wire->open = false;
-  wire.reset();
-  welcomed_ = false;
-  next_.reset();
-  in_flight_.clear();
-}
-
-std::string AgentHost::Ship() {
-  if (!wire) {
-    wire = std::make_shared<Wire>();
-    source_->Rewind();
-    ingest::v1::ClientMessage hello;
-    hello.mutable_hello()->set_protocol_version(1);
-    hello.mutable_hello()->set_tenant("acme");
-    hello.mutable_hello()->set_agent_id(id());
-    wire->up.push_back(std::move(hello));
-    ++counts_["connect"];
-    return "";
-  }
-  if (!welcomed_ || in_flight_.size() >= kWindow) return "";
-  if (!next_) next_ = source_->Next();
-  if (!next_) return "";
-  const Position waits_at{next_->position.epoch, next_->position.seq};
-  if (!in_flight_.empty() && (next_->after_hole || declared_hole_ == waits_at)) return "";
-  const agent::ShipBatch batch = *std::exchange(next_, std::nullopt);
-  const Position at{batch.position.epoch, batch.position.seq};
-  const auto [known, fresh] = sent.emplace(at, batch.batch_hash);
-  if (!fresh && known->second != batch.batch_hash) {
-    return fmt::format("I2: {}: sends another batch {}:{} than before", id(), at.first, at.second);
-  }
-  ingest::v1::ClientMessage message;
-  message.mutable_frame()->set_leaf(batch.leaf);
-  message.mutable_frame()->set_body(batch.body);
-  const bool message_after_hole = batch.after_hole || declared_hole_ == at;
-  message.mutable_frame()->set_after_hole(message_after_hole);
-  wire->up.push_back(std::move(message));
-  in_flight_.push_back({at, batch.batch_hash});
-  ++counts_["frame sent"];
-  if (disk.trace) {
-    fmt::print("      {} sends {}:{}{}\n", id(), at.first, at.second, message_after_hole ? " after a hole" : "");
-  }
-  return "";
-}
-
-std::string AgentHost::Deliver(const ingest::v1::ServerMessage& message) {
-  if (disk.trace) fmt::print("      {} hears {}\n", id(), message.ShortDebugString().substr(0, 150));
-  if (message.has_welcome() && !welcomed_) {
-    welcomed_ = true;
-    if (message.welcome().known()) {
-      const auto hash = trail::HashFromBytes(message.welcome().batch_hash());
-      NT_CHECK(hash.has_value());
-      const Status resumed = source_->ResumeAfter({message.welcome().epoch(), message.welcome().seq()}, *hash);
-      if (resumed.code() == Code::kFailedPrecondition) {
-        return fmt::format("I2: {}: the collector holds another {}:{} than the spool", id(), message.welcome().epoch(),
-                           message.welcome().seq());
-      }
-    }
-    source_->Rewind();
-    next_.reset();
-    return "";
-  }
-  if (message.has_ack() && welcomed_) {
-    const ingest::v1::Ack& ack = message.ack();
-    const Position at{ack.epoch(), ack.seq()};
-    if (in_flight_.empty() || in_flight_.front().position != at ||
-        ack.batch_hash() != trail::View(in_flight_.front().hash)) {
-      return fmt::format("I1: {}: {}:{} is acknowledged, which was not sent", id(), at.first, at.second);
-    }
-    const trail::Hash hash = in_flight_.front().hash;
-    in_flight_.pop_front();
-    const bool too_far = options_.bug == "trimmed-too-far" && !in_flight_.empty();
-    const Position through = too_far ? in_flight_.front().position : at;
-    const Status status = source_->Ack({through.first, through.second});
-    acked[at] = {hash, ack.log_index()};
-    ++counts_["acknowledged"];
-    if (!status.ok() || disk.dead()) Disconnect();
-    return "";
-  }
-  if (message.has_nack() && welcomed_) {
-    const ingest::v1::Nack& nack = message.nack();
-    ++counts_["refused"];
-    if (nack.reason() == ingest::v1::NACK_REASON_REJECTED || nack.reason() == ingest::v1::NACK_REASON_EQUIVOCATION) {
-      const bool legal = rotted && nack.reason() == ingest::v1::NACK_REASON_REJECTED;
-      if (!legal) return fmt::format("I2: {}: {}:{} is refused: {}", id(), nack.epoch(), nack.seq(), nack.detail());
-    }
-    if (nack.reason() == ingest::v1::NACK_REASON_EXPECTED) {
-      const auto oldest = source_->Oldest();
-      if (oldest && agent::BatchPosition{nack.expected_epoch(), nack.expected_seq()} < *oldest) {
-        declared_hole_ = Position{oldest->epoch, oldest->seq};
-        ++counts_["hole declared"];
-      }
-    }
-    Disconnect();
-    return "";
-  }
-  return fmt::format("{}: the collector broke the protocol", id());
 }
 
 }  // namespace nodetrail::sim

@@ -74,6 +74,7 @@ std::map<std::string, Disk*>& Disks() {
 struct OpenFile {
   Disk* disk = nullptr;
   std::string path;
+  uint64_t ino = 0;
 };
 std::map<int, OpenFile>& OpenFiles() {
   static std::map<int, OpenFile> files;
@@ -107,6 +108,7 @@ Disk* Disk::Of(int fd) {
   const auto at = OpenFiles().find(fd);
   return at == OpenFiles().end() ? nullptr : at->second.disk;
 }
+void Disk::Move(const std::string& from, const std::string& to) { NT_CHECK(RawRename(from, to) == 0); }
 const std::string& Disk::PathOf(int fd) { return OpenFiles().at(fd).path; }
 
 void Disk::KillAt(uint64_t n, bool after) {
@@ -128,6 +130,26 @@ void Disk::Revive() {
   fail_sync_ = false;
   fail_write_in_ = 0;
   rest_fails_ = false;
+  refusals_ = 0;
+}
+
+bool Disk::MayGrow(int fd, int64_t size) {
+  if (refusals_ == 0 || size <= SizeOf(fd)) return true;
+  --refusals_;
+  ++counts_.refused_growths;
+  ChangeDone();
+  errno = ENOSPC;
+  return false;
+}
+
+void Disk::Settle() {
+  NT_CHECK(dead_);
+  for (auto& [ino, file] : files_) ::syscall(SYS_close, file.fd);
+  files_.clear();
+  for (const NameChange& change : names_) {
+    if (!change.grave.empty()) RawUnlink(change.grave);
+  }
+  names_.clear();
 }
 
 bool Disk::Change1() {
@@ -154,8 +176,7 @@ void Disk::Tell(const char* what, const std::string& path, int64_t offset, size_
 }
 
 Disk::File& Disk::Tracked(int fd) {
-  const uint64_t ino = InodeOf(fd);
-  File& file = files_[ino];
+  File& file = files_[OpenFiles().at(fd).ino];
   if (file.fd < 0) {
     file.fd = RawOpen("/proc/self/fd/" + std::to_string(fd), O_RDWR | O_CLOEXEC, 0);
     NT_CHECK(file.fd >= 0);
@@ -178,10 +199,13 @@ int Disk::Open(const std::string& path, int flags, mode_t mode) {
   if (changes && !Change1()) return -1;
   const int fd = RawOpen(path, flags & ~O_TRUNC, mode);
   if (fd < 0) return fd;
-  OpenFiles()[fd] = {this, path};
+  OpenFiles()[fd] = {this, path, InodeOf(fd)};
   if (create) {
-    Forget(InodeOf(fd));
-    Tracked(fd);
+    Forget(OpenFiles()[fd].ino);
+    // Nothing in it is to be read. Not a copy of `fd`, which may hold a lock.
+    File& file = files_[OpenFiles()[fd].ino];
+    file.fd = RawOpen(path, O_RDWR | O_CLOEXEC, 0);
+    NT_CHECK(file.fd >= 0);
     names_.push_back({NameChange::Kind::kCreate, ParentOf(path), path, "", ""});
   } else if (truncate && SizeOf(fd) > 0) {
     Tracked(fd).changes.push_back({0, "", Change::Kind::kSize});
@@ -211,6 +235,7 @@ ssize_t Disk::Write(int fd, const void* data, size_t size, int64_t offset) {
     offset = ::lseek(fd, 0, SEEK_CUR);
     NT_CHECK(offset >= 0);
   }
+  if (!MayGrow(fd, offset + static_cast<int64_t>(size))) return -1;
   if (trace) Tell("write", PathOf(fd), offset, size);
   File& file = Tracked(fd);
   Change change;
@@ -234,6 +259,7 @@ int Disk::Truncate(int fd, int64_t size) {
 
 int Disk::Allocate(int fd, int mode, int64_t offset, int64_t size) {
   if (!Change1()) return -1;
+  if ((mode & FALLOC_FL_PUNCH_HOLE) == 0 && !MayGrow(fd, offset + size)) return -1;
   File& file = Tracked(fd);
   if (::syscall(SYS_fallocate, fd, mode, offset, size) != 0) return -1;
   if ((mode & FALLOC_FL_PUNCH_HOLE) != 0) {

@@ -41,6 +41,7 @@ class Disk {
   [[nodiscard]] bool armed() const { return kill_in_ != 0; }
   std::function<void()> on_death = [] {};
   [[nodiscard]] bool dead() const { return dead_; }
+  void Disarm() { kill_in_ = 0; }
   // Dies now.
   void Kill();
   // A new process may use the disk.
@@ -48,12 +49,17 @@ class Disk {
   // Power is gone: what was not synced is kept in part. Dead before and after.
   void PowerCut();
 
+  // Everything that is there is durable. Dead before and after.
+  void Settle();
+
   // The next fsync or fdatasync of a file fails with EIO, and what it should
   // have made durable never will be, though later calls succeed (as Linux
   // does since 4.13: the error is told once).
   void FailNextSync() { fail_sync_ = true; }
   // The n-th next write fails with ENOSPC, after half of it.
   void FailWrite(uint64_t n) { fail_write_in_ = n; }
+  // Others fill the disk: until it was asked for room `n` times, no file grows.
+  void FillUp(uint64_t n) { refusals_ = n; }
 
   // For planted bugs: syncs of paths that match this pattern, fnmatch(3), are
   // left out, and succeed. Empty: none.
@@ -66,7 +72,7 @@ class Disk {
   // How often each thing happened.
   struct Counts {
     uint64_t lost_writes = 0, torn_writes = 0, kept_writes = 0, lost_names = 0, kept_names = 0;
-    uint64_t failed_syncs = 0, failed_writes = 0;
+    uint64_t failed_syncs = 0, failed_writes = 0, refused_growths = 0;
   };
   [[nodiscard]] const Counts& counts() const { return counts_; }
 
@@ -86,6 +92,8 @@ class Disk {
   // The disk that holds the path or the descriptor; null: none does.
   static Disk* Of(const std::string& path);
   static Disk* Of(int fd);
+  // Past every disk: what the world does to a folder of one that is settled.
+  static void Move(const std::string& from, const std::string& to);
   // Path that `fd` was opened under; only of a disk's own.
   static const std::string& PathOf(int fd);
 
@@ -115,6 +123,8 @@ class Disk {
   // True: this change happens. False: errno is set.
   bool Change1();
   void ChangeDone();
+  // True: the file may be that long.
+  bool MayGrow(int fd, int64_t size);
   File& Tracked(int fd);
   void Forget(uint64_t ino);
   std::string Bury(const std::string& path);
@@ -131,6 +141,7 @@ class Disk {
   bool fail_sync_ = false;
   uint64_t fail_write_in_ = 0;
   bool rest_fails_ = false;
+  uint64_t refusals_ = 0;
   uint64_t changes_ = 0;
   Counts counts_;
 };

@@ -31,6 +31,9 @@ class Rng {
 // n-th. Never linked into a program.
 void SeedLibraries(uint64_t seed);
 
+// The signatures that were verified in the world before (memo.cc).
+void ForgetSignatures();
+
 }  // namespace nodetrail::sim
 
 #endif  // NODETRAIL_TESTS_SIM_RNG_H_

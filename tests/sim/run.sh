@@ -30,7 +30,7 @@ for seed in 1 2 3; do
   cmp "$work/a" "$work/b"
 done
 echo "equal seeds, equal worlds"
-"$sim" --planted-bugs --seeds 200 2>"$work/log"
+"$sim" --planted-bugs --seeds 1000 --jobs "$(nproc)" 2>"$work/log"
 "$sim" --seeds "$seeds" --first "$first" --jobs "$(nproc)" 2>"$work/log"
 [[ $make_trails ]] || exit 0
 
