@@ -370,6 +370,14 @@ TEST_F(RetentionTest, Row42NoOrderOfStepsDeletesUnderAHold) {
       }
     }
     ASSERT_TRUE(hold_index);
+    // What is entered behind the hold names nothing that it covers: web-2's alone.
+    bool hold_seen = false;
+    for (const auto& entry : site->Entries()) {
+      hold_seen = hold_seen || entry.has_hold();
+      if (hold_seen && entry.has_retire()) {
+        ASSERT_EQ(entry.retire().leaves_size(), 1) << "order " << tried;
+      }
+    }
     for (const SealedBatch* batch : there) ASSERT_TRUE(site->Has(*batch)) << "order " << tried;
     const auto report = site->Verify();
     ASSERT_EQ(report.verdict, trail::TrailVerdict::kIntact) << report.summary;
