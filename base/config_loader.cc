@@ -108,6 +108,9 @@ std::string Suggest(std::string_view word, const std::vector<std::string>& known
     size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
     for (const auto& candidate : known) {
       const bool longer_form = candidate.size() >= 3 && word.starts_with(candidate);  // "warning" for "warn"
+      // It is never less than the difference of the lengths: most need no table.
+      const size_t least = std::max(word.size(), candidate.size()) - std::min(word.size(), candidate.size());
+      if (!longer_form && least >= best_distance) continue;
       const size_t d = longer_form ? 1 : Distance(word, candidate);
       if (d < best_distance && d < candidate.size()) {
         best = &candidate;

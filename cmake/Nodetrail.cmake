@@ -3,7 +3,9 @@
 # nt_program(NAME SRCS … DEPS …)   an executable, into bin/
 # nt_test(NAME SRCS … DEPS …)      a GoogleTest binary, its cases listed by ctest with LABEL: "unit" unless
 #                                  given; root and e2e tests run one at a time
-# nt_fuzzer(NAME SRCS … DEPS … CORPUS dir)   a libFuzzer binary, fuzz preset only
+# nt_fuzzer(NAME SRCS … DEPS … PARSERS …)   a libFuzzer binary, fuzz and coverage presets only. Its seeds are
+#                                  tests/fuzz/corpus/ and its name; PARSERS are the sources that it is there to
+#                                  reach: `./dev fuzz --coverage` reads them from fuzzers/ in the build folder
 
 include_guard(GLOBAL)
 
@@ -80,9 +82,22 @@ function(nt_fuzzer name)
   if(NOT NODETRAIL_FUZZ)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "CORPUS" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS;PARSERS" ${ARGN})
   add_executable(${name} ${ARG_SRCS})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} nt_options)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  string(REGEX REPLACE "^nt_(.*)_fuzzer$" "\\1" short ${name})
+  if(NOT IS_DIRECTORY ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${short} OR NOT ARG_PARSERS)
+    message(FATAL_ERROR "${name} needs seeds in tests/fuzz/corpus/${short}, and PARSERS")
+  endif()
+  set(parsers "")
+  foreach(parser ${ARG_PARSERS})
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${parser})
+      message(FATAL_ERROR "${name}: PARSERS: no file ${parser} here")
+    endif()
+    file(RELATIVE_PATH path ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/${parser})
+    string(APPEND parsers "${path}\n")
+  endforeach()
+  file(WRITE ${CMAKE_BINARY_DIR}/fuzzers/${short} "${parsers}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 endfunction()

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# ./dev build, test, fuzz, bench, fmt, lint, docs, package, clean.
+# ./dev build, test, bench, fmt, lint, docs, package, clean.
 # shellcheck disable=SC2154
 
 verb_build() { build "${1:-dev}" "${@:2}"; }
@@ -91,83 +91,6 @@ verb_sanitize() { # asan|tsan CTEST ARGS…
   # memory that they measure, or descriptors that they use up.
   local without='^(lint|docs)\.|WitnessDaemon\.(TheRecordIsDurable|KilledAtEvery)|Row14StartsIn|Row17NoFile'
   run_ctest "$preset" -L '^unit$' -E "$without" -j"$(nproc)" --timeout 300 "$@"
-}
-
-verb_fuzz() {
-  local name=${1:-} runs=1000000 seconds=0 coverage=''
-  [[ $name != --list ]] || {
-    fuzzer_names
-    return
-  }
-  [[ -n $name && $name != -* ]] || misuse "fuzz NAME; there are: $(fuzzer_names | tr '\n' ' ')"
-  shift
-  while (($#)); do
-    case $1 in
-      --runs | --seconds)
-        [[ ${2:-} =~ ^[0-9]+$ ]] || misuse "$1 needs a number"
-        [[ $1 == --runs ]] && runs=$2 || seconds=$2
-        shift
-        ;;
-      --coverage) coverage=1 ;;
-      *) misuse "fuzz: unknown option $1" ;;
-    esac
-    shift
-  done
-  grep -qx "$name" <<<"$(fuzzer_names)" || misuse "no fuzzer '$name'; there are: $(fuzzer_names | tr '\n' ' ')"
-  build fuzz "nt_${name}_fuzzer"
-  local found=build/fuzz/corpus/$name crashes=build/fuzz/crashes/$name
-  mkdir -p "$found" "$crashes"
-  say "fuzzing $name: $runs runs"
-  local options=(-runs="$runs" -artifact_prefix="$crashes/" -print_final_stats=1 -timeout=10 -rss_limit_mb=2048 -verbosity=1)
-  ((seconds == 0)) || options+=(-max_total_time="$seconds")
-  # What is new goes to the first folder; the corpus of the repository is only read.
-  local corpora=("$found")
-  [[ ! -d tests/fuzz/corpus/$name ]] || corpora+=("tests/fuzz/corpus/$name")
-  if ! "build/fuzz/bin/nt_${name}_fuzzer" "${options[@]}" "${corpora[@]}" 2>&1 |
-    tee "build/log/fuzz-$name.log" | grep -E 'ERROR|SUMMARY|stat::|Done|panic|invariant|#[0-9]+.*(pulse|DONE)' >&2; then
-    tail -n 40 "build/log/fuzz-$name.log" >&2
-    die "fuzzing $name found something: $crashes (whole log: build/log/fuzz-$name.log)"
-  fi
-  [[ -z $coverage ]] || fuzz_coverage "$name" "${corpora[@]}"
-}
-
-fuzzer_names() {
-  grep -rhoE 'nt_fuzzer\(nt_[a-z_]+_fuzzer' --include=CMakeLists.txt --include='*.cmake' \
-    agent base collector witness cli proto schema trail 2>/dev/null | sed -E 's/nt_fuzzer\(nt_(.*)_fuzzer/\1/' | sort -u
-}
-
-# The line coverage of the parser's own files by the corpora.
-fuzz_coverage() { # NAME CORPUS…
-  local name=$1 dir=build/coverage/fuzz
-  shift
-  build coverage "nt_${name}_fuzzer"
-  mkdir -p "$dir"
-  LLVM_PROFILE_FILE=$dir/$name.profraw "build/coverage/bin/nt_${name}_fuzzer" -runs=0 "$@" >/dev/null 2>&1 ||
-    die "the coverage build of the $name fuzzer failed on the corpus"
-  llvm-profdata-14 merge -sparse "$dir/$name.profraw" -o "$dir/$name.profdata"
-  # By the end of the path: ccache may have made the recorded one relative.
-  llvm-cov-14 report "build/coverage/bin/nt_${name}_fuzzer" -instr-profile="$dir/$name.profdata" >"$dir/$name.txt"
-  fuzzed_sources "$name" | awk -v name="$name" '
-    NR == FNR { want[$1] = 1; next }
-    { for (f in want) if (substr($1, length($1) - length(f) + 1) == f) {
-        lines += $8; missed += $9; printf "  %-40s %5d lines, %5.1f %%\n", f, $8, 100 * ($8 - $9) / $8 } }
-    END { covered = lines ? 100 * (lines - missed) / lines : 0
-          printf "fuzz %s: line coverage of the parser %.1f %%\n", name, covered; exit covered < 85 }' - "$dir/$name.txt" ||
-    die "less than 85 % of the lines of the $name parser"
-}
-
-fuzzed_sources() { # NAME: the files whose coverage counts
-  case $1 in
-    config) printf '%s\n' base/config_loader.cc base/yaml_tree.cc ;;
-    decoder) find agent/decode -name '*.cc' ! -name '*_test.cc' ! -name '*_fuzzer.cc' ;;
-    header) printf '%s\n' trail/leaf.cc trail/wire.cc ;;
-    note) printf '%s\n' trail/note.cc ;;
-    redact) find agent/redact -name '*.cc' ! -name 'corpus.cc' ! -name '*_test.cc' ! -name '*_fuzzer.cc' ;;
-    spool) printf '%s\n' agent/spool/record_format.cc agent/spool/segment_scanner.cc ;;
-    tile) printf '%s\n' trail/tile.cc ;;
-    witness_request) printf '%s\n' witness/core.cc witness/http.cc ;;
-    *) find . -path ./build -prune -o -name "${1}.cc" -print ;;
-  esac
 }
 
 bench_names() {

@@ -3,7 +3,7 @@
 // Statements about evicted bodies from hostile bytes. The first byte says what
 // the harness repairs, so that the fuzzer gets past the signature: bit 0 the
 // certificate, bit 1 the signature too, bit 2 makes the leaf that the
-// statement tells of.
+// statement tells of; bit 3 has the statement signed by our own signer too.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -44,6 +44,12 @@ void Run(std::string bytes, unsigned mode) {
     NT_CHECK(bytes.size() <= kMaxEvictionBytes);
     NT_CHECK(parsed->statement.batch_hash().size() == 32 && parsed->statement.body_sha256().size() == 32);
     NT_CHECK(parsed->envelope.SerializeAsString() == bytes);
+    // What we sign of the same says the same, and is taken.
+    if ((mode & 8U) != 0) {
+      const auto ours = SignEviction(parsed->statement, world.key, world.certificate, {});
+      NT_CHECK(ours.ok() && ParseEviction(*ours).ok());
+      NT_CHECK(ParseEviction(*ours)->statement.SerializeAsString() == parsed->statement.SerializeAsString());
+    }
     if ((mode & 4U) != 0) {
       const v1::BodyEvicted& s = parsed->statement;
       header.set_tenant(s.tenant());

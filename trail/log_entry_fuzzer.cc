@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Entries of the log on hostile bytes. The first byte chooses: 0 the bytes are
-// a leaf; 1 they are a LogEntry, which the harness signs and frames; 2 the same,
-// and those that parse are taken as the log's, with a batch judged after each.
+// a leaf; 1 they are a LogEntry, which the harness signs and frames; 2 they are
+// several, and those that parse are taken as the log's, with a batch judged
+// after each.
 #include <algorithm>
 #include <cstdint>
 #include <string>
@@ -16,6 +17,11 @@
 
 namespace nodetrail::trail {
 namespace {
+
+// Whose key does not matter: the seeds enrol it.
+constexpr std::string_view kIdentityPem =
+#include "trail/testing/fuzz_ca.inc"
+    ;
 
 const Ed25519Key& LogKey() {
   static const Ed25519Key key = *Ed25519Key::FromSeed(std::string(32, 'l'));
@@ -42,7 +48,6 @@ Result<ParsedLogEntry> CheckEntry(std::string_view leaf) {
   const v1::LogEntry& entry = parsed->entry;
   NT_CHECK(entry.entry_case() != v1::LogEntry::ENTRY_NOT_SET && ValidId(entry.tenant()));
   NT_CHECK(entry.has_enrol() || entry.has_revoke() ? ValidId(AgentOf(entry)) : AgentOf(entry).empty());
-  (void)VerifyLogEntrySignature(*parsed, LogKey().public_key());
   return parsed;
 }
 
@@ -52,23 +57,32 @@ std::string Signed(std::string_view entry) {
 
 void Run(unsigned mode, std::string_view bytes) {
   if (mode % 3 == 0) {
-    (void)CheckEntry(bytes).ok();
+    const auto parsed = CheckEntry(bytes);
+    if (parsed.ok()) (void)VerifyLogEntrySignature(*parsed, LogKey().public_key());
     return;
   }
   if (mode % 3 == 1) {
+    if (!CheckEntry(Frame(bytes, std::string(64, '\0'))).ok()) return;
     const auto parsed = CheckEntry(Signed(bytes));
-    if (parsed.ok()) NT_CHECK(VerifyLogEntrySignature(*parsed, LogKey().public_key()));
+    NT_CHECK(parsed.ok());
+    NT_CHECK(VerifyLogEntrySignature(*parsed, LogKey().public_key()));
     return;
   }
-  // Entries with a length byte before each.
+  // Entries with a length byte before each. No signature: nobody looks at it
+  // here, and a thousand of them in one input would take all the time.
   Enrolments enrolments;
   Retention retention;
   v1::BatchHeader batch;
   batch.set_epoch(1);
   batch.set_seq(1);
+  static const Certificate identity = *Certificate::FromPem(kIdentityPem);
+  v1::BatchHeader opening;
+  opening.set_epoch(1);
+  opening.set_sig_alg(v1::SIG_ALG_ED25519);
+  opening.mutable_epoch_open()->set_identity_cert(identity.Der());
   for (uint64_t index = 0; !bytes.empty(); ++index) {
     const size_t size = std::min<size_t>(static_cast<unsigned char>(bytes[0]), bytes.size() - 1);
-    const auto parsed = CheckEntry(Signed(bytes.substr(1, size)));
+    const auto parsed = CheckEntry(Frame(bytes.substr(1, size), std::string(64, '\0')));
     bytes.remove_prefix(1 + size);
     if (!parsed.ok()) continue;
     const size_t holds = retention.holds().size();
@@ -92,6 +106,16 @@ void Run(unsigned mode, std::string_view bytes) {
     const EnrolmentRuling ruling = enrolments.Judge(batch);
     NT_CHECK((ruling.verdict == EnrolmentVerdict::kRevoked) == agent->Covers(1, 1));
     NT_CHECK(ruling.verdict == EnrolmentVerdict::kAllowed || !ruling.reason.empty());
+    // An opening holds with the key that was enrolled, and then ends a revocation of another.
+    opening.set_tenant(batch.tenant());
+    opening.set_agent_id(batch.agent_id());
+    if (const EnrolmentRuling opens = enrolments.Judge(opening); opens.verdict == EnrolmentVerdict::kAllowed) {
+      NT_CHECK(!agent->enrolled || agent->spki_sha256 == identity.SpkiSha256());
+      enrolments.Accept(opening);
+      NT_CHECK(!agent->Covers(1, 0));
+    } else {
+      NT_CHECK(!opens.reason.empty());
+    }
     if (ruling.verdict == EnrolmentVerdict::kAllowed) enrolments.Accept(batch);
   }
 }

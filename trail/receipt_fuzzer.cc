@@ -5,8 +5,10 @@
 // the bits that the rest names: no receipt with another index, path, leaf or
 // signed text may hold.
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "nodetrail/base/status.h"
@@ -36,20 +38,35 @@ void Parse(std::string_view bytes, const Harness& harness) {
   }
 }
 
-void Make(std::string_view bytes, const Harness& harness) {
-  if (bytes.size() < 2) return;
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(bytes[i]); };
-  const size_t size = 1 + byte(0) % 40U;
-  const size_t index = byte(1) % size;
+struct Made {
+  Hash leaf;
+  std::string text;
+  Receipt receipt;
+};
+
+// A receipt that holds, for this leaf alone. Signed and verified once for each
+// tree and leaf: that takes a thousand times as long as to parse a bent one.
+const Made& Honest(size_t size, size_t index, const Harness& harness) {
+  static std::map<std::pair<size_t, size_t>, Made> made;
+  const auto known = made.find({size, index});
+  if (known != made.end()) return known->second;
   std::vector<Hash> leaves;
   for (size_t i = 0; i < size; ++i) leaves.push_back(LeafHash(std::to_string(i)));
   const std::string note = *SignCheckpoint({kLog, size, MerkleRoot(leaves), {}}, harness.key);
   const std::string text = FormatReceipt(index, *InclusionProof(leaves, index), note);
   const auto honest = ParseReceipt(text);
-  NT_CHECK(honest.ok() && VerifyReceipt(leaves[index], *honest, harness.policy).ok());
+  NT_CHECK(honest.ok());
   for (size_t i = 0; i < size; ++i) {
-    NT_CHECK(i == index || !VerifyReceipt(leaves[i], *honest, harness.policy).ok());
+    NT_CHECK((i == index) == VerifyReceipt(leaves[i], *honest, harness.policy).ok());
   }
+  return made.emplace(std::pair(size, index), Made{leaves[index], text, *honest}).first->second;
+}
+
+void Make(std::string_view bytes, const Harness& harness) {
+  if (bytes.size() < 2) return;
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(bytes[i]); };
+  const size_t size = 1 + byte(0) % 40U;
+  const auto& [leaf, text, honest] = Honest(size, byte(1) % size, harness);
 
   std::string bent = text;
   for (size_t i = 2; i + 1 < bytes.size(); i += 2) {
@@ -58,10 +75,10 @@ void Make(std::string_view bytes, const Harness& harness) {
   }
   const auto parsed = ParseReceipt(bent);
   if (!parsed.ok()) return;
-  const auto checkpoint = VerifyReceipt(leaves[index], *parsed, harness.policy);
+  const auto checkpoint = VerifyReceipt(leaf, *parsed, harness.policy);
   if (!checkpoint.ok()) return;
-  NT_CHECK(parsed->index == honest->index && parsed->path == honest->path);
-  NT_CHECK(ParseNote(parsed->checkpoint)->text == ParseNote(honest->checkpoint)->text);
+  NT_CHECK(parsed->index == honest.index && parsed->path == honest.path);
+  NT_CHECK(ParseNote(parsed->checkpoint)->text == ParseNote(honest.checkpoint)->text);
 }
 
 }  // namespace

@@ -23,6 +23,10 @@ uint64_t Number(std::string_view* bytes) {
   return out;
 }
 
+// Of a tree: mostly a few leaves, and one in 32 about the edges of one and two
+// full tiles. Thousands of leaves are hashed for ever and show nothing else.
+uint64_t TreeSize(uint64_t number) { return number % 32 == 31 ? 250 + number / 32 % 270 : number / 32 % 24; }
+
 // A tree over entries that the bytes give, and proofs from its own tiles.
 void HonestTree(uint64_t size, uint64_t index, std::string_view seed) {
   std::vector<Tile> tiles;
@@ -94,10 +98,11 @@ void Run(unsigned mode, std::string_view bytes) {
     }
     default: {
       const uint64_t old_size = Number(&bytes);
-      const uint64_t size = Number(&bytes);
+      const uint64_t size = TreeSize(Number(&bytes));
       const uint64_t index = Number(&bytes);
-      if (mode % 4 == 2) HostileTree(old_size, size, index, bytes);
-      else HonestTree(size % 600, index % 700, bytes);
+      // At times beyond its end.
+      if (mode % 4 == 2) HostileTree(old_size % (size + 2), size, index % (size + 2), bytes);
+      else HonestTree(size, index % (size + 2), bytes);
     }
   }
 }

@@ -21,6 +21,10 @@
 namespace nodetrail::trail {
 namespace {
 
+constexpr std::string_view kIdentityPem =
+#include "trail/testing/fuzz_ca.inc"
+    ;
+
 Ed25519Key Key(char fill) { return *Ed25519Key::FromSeed(std::string(32, fill)); }
 
 std::string Body() {
@@ -192,7 +196,19 @@ Status Entries(const std::string& dir) {
     history += static_cast<char>(bytes.size());
     history += bytes;
   }
-  return Write(dir, "history", 2, history);
+  NT_RETURN_IF_ERROR(Write(dir, "history", 2, history));
+  // Revoked, then back with the key that the harness opens with; and with an algorithm that is not its.
+  v1::LogEntry other = enrol;
+  other.mutable_enrol()->set_identity_spki_sha256(Bytes(Certificate::FromPem(kIdentityPem)->SpkiSha256()));
+  v1::LogEntry p256 = other;
+  p256.mutable_enrol()->add_sig_algs(v1::SIG_ALG_ECDSA_P256_SHA256);
+  std::string back;
+  for (const v1::LogEntry& entry : {enrol, revoke, other, p256}) {
+    const std::string bytes = entry.SerializeAsString();
+    back += static_cast<char>(bytes.size());
+    back += bytes;
+  }
+  return Write(dir, "back", 2, back);
 }
 
 // %L, %A … stand for keys of the harness (policy_fuzzer.cc).
@@ -249,6 +265,17 @@ Status Evictions(const std::string& dir) {
   two.add_intermediates("one");
   two.add_intermediates("two");
   NT_RETURN_IF_ERROR(Write(dir, "intermediates", 7, two.SerializeAsString()));
+  NT_RETURN_IF_ERROR(Write(dir, "ours", 15, Envelope()));
+  NT_RETURN_IF_ERROR(Write(dir, "garbage", 0, "\xff\xff\xff"));
+  v1::SignedEviction odd;
+  NT_CHECK(odd.ParseFromString(Envelope()));
+  const std::string statement = odd.statement();
+  // A field that nobody knows, one of another type, and no statement at all.
+  int i = 0;
+  for (const std::string& wrong : {statement + "\x7a\x01x", "\x08\x01" + statement, std::string("\xff\xff")}) {
+    odd.set_statement(wrong);
+    NT_RETURN_IF_ERROR(Write(dir, "odd-" + std::to_string(++i), 7, odd.SerializeAsString()));
+  }
   return Write(dir, "signed", 7, Envelope());
 }
 
