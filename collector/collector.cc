@@ -23,6 +23,7 @@
 #include "collector/admin/admin_handler.h"
 #include "collector/admin/admin_socket.h"
 #include "collector/enrol/enrol_service.h"
+#include "collector/enrol/trust_domain.h"
 #include "collector/index/indexer.h"
 #include "collector/ingest/committer.h"
 #include "collector/ingest/ingest_service.h"
@@ -319,6 +320,7 @@ class Collector::Impl {
   Status OpenEnrolment() {
     if (config_.has_enrol()) {
       const config::v1::CollectorConfig::Enrol& enrol = config_.enrol();
+      if (const Status s = CheckTrustDomain(config_); !s.ok()) log::Warn(s.message());
       NT_ASSIGN_OR_RETURN(Issuer identity, Issuer::Load(enrol.identity_ca_cert_file(), enrol.identity_ca_key_file(),
                                                         "enrol.identity_ca_key_file"));
       NT_ASSIGN_OR_RETURN(Issuer tls,

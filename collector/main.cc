@@ -17,6 +17,7 @@
 
 #include "collector/admin/admin_commands.h"
 #include "collector/collector.h"
+#include "collector/enrol/trust_domain.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/config_loader.h"
 #include "nodetrail/base/last_words.h"
@@ -126,6 +127,9 @@ int main(int argc, char** argv) {
   if (!config.ok()) return Fail(ExitCode::kConfig, config.status());
   if (command) return command(*config);
   if (check_only) {
+    if (const nodetrail::Status s = nodetrail::collector::CheckTrustDomain(*config); !s.ok()) {
+      std::fprintf(stderr, "nodetrail-collector: warning: %s\n", std::string(s.message()).c_str());
+    }
     std::printf("%s: good\n", config_path.c_str());
     return Exit(ExitCode::kOk);
   }

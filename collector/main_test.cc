@@ -99,6 +99,30 @@ TEST_F(ProgramTest, HelpVersionAndCheck) {
   EXPECT_FALSE(std::filesystem::exists(dir_.path() + "/trail"));
 }
 
+TEST_F(ProgramTest, WarnsOfATrustDomainThatItsAgentsWouldNotFindInItsCertificate) {
+  const std::string warning = "agents enrolled here refuse this collector";
+  const auto write = [&](const std::string& domain, const std::string& tenant = "default") {
+    WriteConfig(
+        fmt::format("tenant: {}\nenrol:\n  listen: 127.0.0.1:0\n  trust_domain: {}\n  identity_ca_cert_file: {}\n"
+                    "  identity_ca_key_file: {}\n  tls_ca_cert_file: {}\n  tls_ca_key_file: {}\n",
+                    tenant, domain, pki().File("identity-ca/ca.pem"), pki().File("identity-ca/ca.key"),
+                    pki().File("tls-ca/ca.pem"), pki().File("tls-ca/ca.key")));
+  };
+  write("nodetrail.dev");
+  EXPECT_EQ(Run({"--config", config_path_, "--check-config"}), 0);
+  EXPECT_EQ(Output().find(warning), std::string::npos) << Output();
+  write("nodetrail.dev", "acme");
+  EXPECT_EQ(Run({"--config", config_path_, "--check-config"}), 0);
+  EXPECT_NE(Output().find(warning), std::string::npos) << Output();
+  write("example.org");
+  EXPECT_EQ(Run({"--config", config_path_, "--check-config"}), 0);
+  EXPECT_NE(Output().find(warning), std::string::npos) << Output();
+  StartProgram();
+  EXPECT_NE(Output().find("enrol.trust_domain: example.org: the " + warning), std::string::npos) << Output();
+  ::kill(pid_, SIGTERM);
+  EXPECT_EQ(Wait(), 0);
+}
+
 TEST_F(ProgramTest, EveryConfigurationErrorAtOnce) {
   WriteConfig("log_orgin: x\ncheckpoint_interval_ms: 0\ntenant: 'a b'\n");
   EXPECT_EQ(Run({"--config", config_path_}), 2);

@@ -18,6 +18,8 @@ for package in nodetrail nodetrail-agent nodetrail-collector nodetrail-witness; 
   dpkg-deb -x "$file" "$work/root"
   dpkg-deb -f "$file" Package Version Depends
 done
+dpkg-deb -f "$(find "$dir" -name 'nodetrail-agent_*.deb')" Suggests | grep -qw libengine-pkcs11-openssl ||
+  fail "nodetrail-agent does not suggest libengine-pkcs11-openssl, which identity.key_uri needs"
 for path in usr/bin/nodetrail usr/sbin/nodetrail-agent usr/sbin/nodetrail-collector \
   lib/systemd/system/nodetrail-agent.service lib/systemd/system/nodetrail-collector.service \
   usr/lib/sysusers.d/nodetrail.conf usr/lib/tmpfiles.d/nodetrail-agent.conf \
