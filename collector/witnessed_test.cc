@@ -71,7 +71,9 @@ class Witnessed : public CollectorTest {
     const uint64_t leaves = LogLeaves().size();
     EXPECT_TRUE(WaitUntil([&] {
       const auto verdict = Published();
-      return verdict && verdict->checkpoint.size == leaves && verdict->missing == missing;
+      if (!verdict || verdict->checkpoint.size != leaves || verdict->missing != missing) return false;
+      // The file is there a moment before the collector's answers tell of it.
+      return collector_ == nullptr || collector_->head().note == ReadFile(Path("log/checkpoint"), 65536).value_or("");
     })) << fmt::format("{} leaves; published: {}", leaves, ReadFile(Path("log/checkpoint"), 65536).value_or(""));
   }
   query::v1::StatusResponse Status() const {
