@@ -77,6 +77,9 @@ void AddEnrol(CLI::App& app, EnrolCommand* command) {
   enrol->add_option("--agent-id", o.agent_id, "who this node is")->capture_default_str();
   enrol->add_option("--endpoint", o.endpoint, "host:port for agents; default: port 7443 of the same host");
   enrol->add_option("--server-name", o.server_name, "expected in the collector's certificate; default: the host");
+  enrol->add_option("--collector-id", o.collector_id,
+                    "SPIFFE ID that it must have; none: its host name suffices; default: a collector of our tenant");
+  enrol->add_option("--crl", o.crl_file, "PEM: revocation lists of the authority");
   command->app = enrol;
 }
 

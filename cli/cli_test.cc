@@ -155,17 +155,20 @@ class CliTest : public testing::Test {
     port_ = port;
     WriteConfig("cli.yaml", "readers/ann", port);
     WriteConfig("agent.yaml", "agents/web-1", port);
-    WriteConfig("other.yaml", "readers/eve", port);
+    // Of another tenant than the collector: its own check is asked.
+    WriteConfig("other.yaml", "readers/eve", port, "collector_id: none\n");
     WriteConfig("down.yaml", "readers/ann", 1);
   }
 
-  static void WriteConfig(const std::string& name, const std::string& who, int port) {
-    std::ofstream(dir_ + "/" + name) << fmt::format(
-        "collector: 127.0.0.1:{}\ntls: {{ca_file: pki/tls-ca/ca.pem, cert_file: pki/{}/tls.pem, key_file: "
-        "pki/{}/tls.key}}\n"
-        "agent_socket: {}/none.sock\nlog_public_key: {}\ntrail_dir: {}/trail\nidentity_ca_file: "
-        "pki/identity-ca/ca.pem\n",
-        port, who, who, dir_, trail_->log_key().ToString(), dir_);
+  static void WriteConfig(const std::string& name, const std::string& who, int port, const std::string& more = "") {
+    std::ofstream(dir_ + "/" + name)
+        << more
+        << fmt::format(
+               "collector: 127.0.0.1:{}\ntls: {{ca_file: pki/tls-ca/ca.pem, cert_file: pki/{}/tls.pem, key_file: "
+               "pki/{}/tls.key}}\n"
+               "agent_socket: {}/none.sock\nlog_public_key: {}\ntrail_dir: {}/trail\nidentity_ca_file: "
+               "pki/identity-ca/ca.pem\n",
+               port, who, who, dir_, trail_->log_key().ToString(), dir_);
   }
 
   // `nodetrail --config DIR/config args`, at most 60 s.
@@ -287,6 +290,33 @@ TEST_F(CliTest, QueryFindsAliceAlsoAsRoot) {
   EXPECT_EQ(e.at("resource").at("path"), "/etc/motd");
   EXPECT_EQ(e.at("node"), "web-1.example.com");
   EXPECT_EQ(e.at("trail").at("log_index"), 0);
+}
+
+// Whoever has a certificate of the authority could listen there.
+TEST_F(CliTest, AsksWhoTheCollectorIs) {
+  const auto ask = [&](const std::string& more, const std::string& who = "readers/ann") {
+    WriteConfig("asks.yaml", who, port_, more);
+    return Run({"query", "--limit", "1"}, "asks.yaml");
+  };
+  EXPECT_EQ(ask("collector_id: spiffe://nodetrail.dev/t/default/c/collector\n").exit_code, 0);
+  Output refused = ask("collector_id: spiffe://nodetrail.dev/t/default/c/other\n");
+  EXPECT_EQ(refused.exit_code, 69);
+  EXPECT_THAT(refused.err, HasSubstr("is of another collector than spiffe://nodetrail.dev/t/default/c/other"));
+  EXPECT_THAT(refused.err, HasSubstr("set collector_id"));
+  refused = ask("", "readers/eve");
+  EXPECT_EQ(refused.exit_code, 69);
+  EXPECT_THAT(refused.err, HasSubstr("is not of a collector spiffe://nodetrail.dev/t/other/c/<name>"));
+  refused = ask("server_name: elsewhere\n");
+  EXPECT_EQ(refused.exit_code, 69);
+  EXPECT_THAT(refused.err, HasSubstr("elsewhere"));
+
+  const std::string pki = fmt::format("{}/packaging/dev-pki crl {}/pki", NT_SOURCE_DIR, dir_);
+  ASSERT_EQ(std::system(pki.c_str()), 0);
+  EXPECT_EQ(ask("crl_file: pki/tls-ca/crl.pem\n").exit_code, 0);
+  ASSERT_EQ(std::system(fmt::format("{} {}/pki/collector/tls.pem", pki, dir_).c_str()), 0);
+  refused = ask("crl_file: pki/tls-ca/crl.pem\n");
+  EXPECT_EQ(refused.exit_code, 69);
+  EXPECT_THAT(refused.err, HasSubstr("is revoked"));
 }
 
 TEST_F(CliTest, PagesAreFollowed) {

@@ -18,6 +18,7 @@
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/tls_files.h"
+#include "nodetrail/peer/collector_peer.h"
 
 namespace nodetrail::cli {
 namespace {
@@ -77,16 +78,24 @@ Result<std::unique_ptr<Client>> Client::Connect(const Context& context) {
     if (material.status().code() == Code::kPermissionDenied) return std::move(material).status();
     return FailedPrecondition(std::string(material.status().message()));
   }
-  grpc::SslCredentialsOptions options;
-  options.pem_root_certs = material->ca_pem;
-  options.pem_cert_chain = material->cert_pem;
-  options.pem_private_key = material->key_pem;
+  CollectorRule rule;
+  rule.endpoint = config.collector();
+  rule.server_name = config.server_name();
+  rule.collector_id = config.collector_id();
+  rule.setting = "collector_id in cli.yaml";
+  rule.cert_setting = "tls.cert_file";
+  static const SystemClock clock;
+  const auto peer = std::make_shared<Peer>(CollectorPeerCheck(
+      std::move(rule), material->cert_pem, std::make_shared<RevocationFile>(config.crl_file(), tls.ca_file()), &clock));
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(kMaxMessage);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   if (!config.server_name().empty()) args.SetSslTargetNameOverride(config.server_name());
-  const auto channel = grpc::CreateCustomChannel(config.collector(), grpc::SslCredentials(options), args);
+  const auto channel = grpc::CreateCustomChannel(config.collector(), PeerCredentials(*material, peer), args);
   if (!Connected(*channel)) {
+    if (const Status refused = peer->refusal(); !refused.ok()) {
+      return Unavailable(fmt::format("collector {}", refused.message()));
+    }
     // gRPC does not say why.
     const Status why = ProbeTls(config.collector(), config.server_name(), *material, kConnectTimeout);
     std::string cause = why.ok() ? "no answer" : std::string(why.message());

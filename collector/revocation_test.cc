@@ -6,8 +6,8 @@
 
 #include <filesystem>
 
-#include "agent/ship/collector_check.h"
 #include "collector/test_fixture.h"
+#include "nodetrail/peer/collector_check.h"
 #include "nodetrail/query/v1/query.grpc.pb.h"
 
 namespace nodetrail::collector {
@@ -66,6 +66,11 @@ TEST_F(RevocationTest, TheListsDecide) {
   EXPECT_EQ(revoked.code(), Code::kPermissionDenied);
   EXPECT_NE(std::string(revoked.message()).find("revoked"), std::string::npos) << revoked.message();
   EXPECT_TRUE(lists.Check(web2, web1, now).ok());
+  // Once more, with another: both are revoked.
+  own_.Run("crl", own_.File("agents/web-1/tls.pem") + " " + own_.File("readers/alice/tls.pem"));
+  EXPECT_EQ(lists.Check(web1, "", now).code(), Code::kPermissionDenied);
+  EXPECT_EQ(lists.Check(Pem("readers/alice/tls.pem"), "", now).code(), Code::kPermissionDenied);
+  EXPECT_TRUE(lists.Check(web2, "", now).ok());
   EXPECT_EQ(lists.Check("no PEM", "", now).code(), Code::kFailedPrecondition);
   // Of nobody we trust.
   const TestPki other;
@@ -214,8 +219,8 @@ TEST_F(RevocationTest, ARevokedCollectorGetsNothingMore) {
 TEST_F(RevocationTest, TheAgentAsksWhoTheCollectorIs) {
   const auto check = [&](const std::string& options, const std::string& id, const std::string& tenant = "default") {
     own_.Run("collector", "localhost 127.0.0.1", "--force " + options);
-    return agent::CheckCollector({"127.0.0.1:1", "", id, tenant}, Pem("collector/tls.pem"),
-                                 Pem("agents/web-1/tls.pem"));
+    return CheckCollector({.endpoint = "127.0.0.1:1", .server_name = "", .collector_id = id, .tenant = tenant},
+                          Pem("collector/tls.pem"), Pem("agents/web-1/tls.pem"));
   };
   EXPECT_TRUE(check("", "").ok());
   EXPECT_TRUE(check("", "spiffe://nodetrail.dev/t/default/c/collector").ok());

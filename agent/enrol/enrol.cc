@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/security/credentials.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -16,6 +15,7 @@
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/tls_files.h"
 #include "nodetrail/enrol/v1/enrol.grpc.pb.h"
+#include "nodetrail/peer/collector_peer.h"
 #include "nodetrail/trail/crypto.h"
 #include "nodetrail/trail/note.h"
 
@@ -72,21 +72,32 @@ Result<KeyText> KeyAt(const std::string& path) {
   return key;
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& to, const std::string& server_name,
-                                           const grpc::SslCredentialsOptions& tls) {
+const Clock& WallClock() {
+  static const SystemClock clock;
+  return clock;
+}
+
+std::shared_ptr<Peer> MakePeer(const CollectorRule& rule, const std::string& own_pem,
+                               const std::shared_ptr<RevocationFile>& revocations) {
+  return std::make_shared<Peer>(CollectorPeerCheck(rule, own_pem, revocations, &WallClock()));
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const CollectorRule& to, const TlsMaterial& tls,
+                                           const std::shared_ptr<Peer>& peer) {
   grpc::ChannelArguments args;
-  if (!server_name.empty()) args.SetSslTargetNameOverride(server_name);
+  if (!to.server_name.empty()) args.SetSslTargetNameOverride(to.server_name);
   args.SetInt(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, kMaxAnswerBytes);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   args.SetServiceConfigJSON("{}");
   args.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
-  return grpc::CreateCustomChannel(to, grpc::SslCredentials(tls), args);
+  return grpc::CreateCustomChannel(to.endpoint, PeerCredentials(tls, peer), args);
 }
 
-Status FromGrpc(const grpc::Status& status, const std::string& to) {
+Status FromGrpc(const grpc::Status& status, const Peer& peer, const std::string& to) {
   if (status.ok()) return OkStatus();
+  if (Status refused = peer.refusal(); !refused.ok()) return refused;
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE ||
       status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
     return Unavailable(
@@ -109,10 +120,13 @@ std::string ConfigText(const EnrolOptions& options, const std::string& tenant) {
       "ship:\n"
       "  endpoint: {}\n"
       "  log_policy_file: log.policy\n"
-      "{}"
+      "{}{}{}"
       "  tls: {{ca_file: ca.pem, cert_file: tls.pem, key_file: tls.key}}\n",
       options.agent_id, tenant, endpoint,
-      options.server_name.empty() ? "" : fmt::format("  server_name: {}\n", options.server_name));
+      options.server_name.empty() ? "" : fmt::format("  server_name: {}\n", options.server_name),
+      options.collector_id.empty() ? "" : fmt::format("  collector_id: {}\n", options.collector_id),
+      options.crl_file.empty() ? ""
+                               : fmt::format("  crl_file: {}\n", std::filesystem::absolute(options.crl_file).string()));
 }
 
 Status CheckAnswer(const enrol::v1::EnrolResponse& answer, const std::string& agent_id) {
@@ -142,8 +156,16 @@ Result<Enrolled> Enrol(const EnrolOptions& options) {
     }
   }
   NT_ASSIGN_OR_RETURN(std::string token, ReadToken(options.token_file));
-  grpc::SslCredentialsOptions tls;
-  NT_ASSIGN_OR_RETURN(tls.pem_root_certs, ReadFile(options.ca_file, kMaxPemBytes));
+  TlsMaterial tls;
+  NT_ASSIGN_OR_RETURN(tls.ca_pem, ReadFile(options.ca_file, kMaxPemBytes));
+  const auto revocations = std::make_shared<RevocationFile>(options.crl_file, options.ca_file);
+  NT_RETURN_IF_ERROR(revocations->Refresh());
+  CollectorRule rule;
+  rule.endpoint = options.collector;
+  rule.server_name = options.server_name;
+  rule.collector_id = options.collector_id;
+  rule.setting = "--collector-id";
+  const auto peer = MakePeer(rule, "", revocations);
   NT_RETURN_IF_ERROR(MakeDirectories(dir, 0700));
   NT_ASSIGN_OR_RETURN(const KeyText identity_key, KeyAt(dir + "/identity.key"));
   NT_ASSIGN_OR_RETURN(const KeyText tls_key, KeyAt(dir + "/tls.key"));
@@ -153,19 +175,21 @@ Result<Enrolled> Enrol(const EnrolOptions& options) {
   request.set_agent_id(options.agent_id);
   NT_ASSIGN_OR_RETURN(*request.mutable_identity_csr(), MakeCertRequest(identity_key.pem(), options.agent_id));
   NT_ASSIGN_OR_RETURN(*request.mutable_tls_csr(), MakeCertRequest(tls_key.pem(), options.agent_id));
-  const auto stub = enrol::v1::Enrolment::NewStub(MakeChannel(options.collector, options.server_name, tls));
+  const auto stub = enrol::v1::Enrolment::NewStub(MakeChannel(rule, tls, peer));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + options.timeout);
   enrol::v1::EnrolResponse answer;
   const grpc::Status asked = stub->Enrol(&context, request, &answer);
   trail::SecureErase(token.data(), token.size());
-  NT_RETURN_IF_ERROR(FromGrpc(asked, options.collector));
+  NT_RETURN_IF_ERROR(FromGrpc(asked, *peer, options.collector));
   NT_RETURN_IF_ERROR(CheckAnswer(answer, options.agent_id));
+  // What the agent will ask of it, now that we have a name.
+  NT_RETURN_IF_ERROR(CheckCollector(rule, peer->cert_pem(), answer.tls_cert_pem()));
   if (const auto key = trail::NoteVerifier::Parse(answer.log_public_key()); !key.ok()) {
     return Annotate(key.status(), "the collector's answer: the log's key");
   }
 
-  NT_RETURN_IF_ERROR(WriteFileAtomically(dir + "/ca.pem", tls.pem_root_certs, 0644));
+  NT_RETURN_IF_ERROR(WriteFileAtomically(dir + "/ca.pem", tls.ca_pem, 0644));
   NT_RETURN_IF_ERROR(WriteFileAtomically(dir + "/log.vkey", answer.log_public_key() + "\n", 0644));
   NT_RETURN_IF_ERROR(
       WriteFileAtomically(dir + "/log.policy", fmt::format("log {}\nquorum none\n", answer.log_public_key()), 0644));
@@ -203,13 +227,19 @@ Result<bool> Renew(const config::v1::AgentConfig& config, const Clock& clock, bo
   if (!config.ship().endpoint().empty()) endpoints.insert(endpoints.begin(), config.ship().endpoint());
   enrol::v1::RenewResponse answer;
   Status asked = InvalidArgument("ship.endpoint: missing");
+  const auto revocations = std::make_shared<RevocationFile>(config.ship().crl_file(), files.ca_file());
+  CollectorRule rule;
+  rule.server_name = config.ship().server_name();
+  rule.collector_id = config.ship().collector_id();
+  rule.tenant = config.tenant();
   for (const std::string& to : endpoints) {
-    const auto stub = enrol::v1::Renewal::NewStub(
-        MakeChannel(to, config.ship().server_name(), {tls.ca_pem, current.pem(), tls.cert_pem}));
+    rule.endpoint = to;
+    const auto peer = MakePeer(rule, tls.cert_pem, revocations);
+    const auto stub = enrol::v1::Renewal::NewStub(MakeChannel(rule, {tls.ca_pem, tls.cert_pem, current.pem()}, peer));
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + timeout);
-    asked = FromGrpc(stub->Renew(&context, request, &answer), to);
-    if (asked.code() != Code::kUnavailable) break;
+    asked = FromGrpc(stub->Renew(&context, request, &answer), *peer, to);
+    if (asked.code() != Code::kUnavailable && peer->refusal().ok()) break;
   }
   NT_RETURN_IF_ERROR(asked);
   // Between the two files a connection finds no pair, says so, and tries again.

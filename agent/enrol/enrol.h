@@ -22,6 +22,10 @@ struct EnrolOptions {
   std::string agent_id;
   std::string endpoint;     // of the agents' port, for agent.yaml; empty: the collector's host, port 7443
   std::string server_name;  // expected in the certificate; empty: the host of `collector`
+  // Who the collector must be, as ship.collector_id. Empty: any collector whose
+  // tenant and trust domain are those of the certificates that it gives us.
+  std::string collector_id;
+  std::string crl_file;  // revocation lists of the authorities in `ca_file`; empty: none is asked
   std::chrono::milliseconds timeout{30'000};
 };
 

@@ -2,9 +2,6 @@
 #include "agent/ship/ship_stream.h"
 
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/security/credentials.h>
-#include <grpcpp/security/tls_certificate_provider.h>
-#include <grpcpp/security/tls_credentials_options.h>
 
 #include <condition_variable>
 #include <mutex>
@@ -22,75 +19,8 @@ constexpr int kMaxAnswerBytes = static_cast<int>(trail::kMaxReceiptBytes) + 64 *
 constexpr size_t kMaxQueuedEvents = 256;
 constexpr size_t kMaxQueuedBytes = 4U << 20;
 
-// Whom the last handshake met. Any thread.
-class Peer {
- public:
-  explicit Peer(PeerCheck check) : check_(std::move(check)) {}
-
-  Status Meet(std::string_view cert_pem, std::string_view chain_pem) {
-    Status verdict = check_(cert_pem, chain_pem);
-    const std::lock_guard lock(mutex_);
-    cert_pem_ = cert_pem;
-    chain_pem_ = chain_pem;
-    refusal_ = verdict;
-    return verdict;
-  }
-  [[nodiscard]] Status refusal() const {
-    const std::lock_guard lock(mutex_);
-    return refusal_;
-  }
-  // OK: we met nobody yet.
-  [[nodiscard]] Status CheckAgain() const {
-    std::string cert, chain;
-    {
-      const std::lock_guard lock(mutex_);
-      cert = cert_pem_;
-      chain = chain_pem_;
-    }
-    return cert.empty() ? OkStatus() : check_(cert, chain);
-  }
-
- private:
-  const PeerCheck check_;
-  mutable std::mutex mutex_;
-  std::string cert_pem_, chain_pem_;
-  Status refusal_;
-};
-
-// gRPC has verified the chain and asks us for the rest, before the channel
-// carries anything.
-class PeerVerifier final : public grpc::experimental::ExternalCertificateVerifier {
- public:
-  explicit PeerVerifier(std::shared_ptr<Peer> peer) : peer_(std::move(peer)) {}
-
-  bool Verify(grpc::experimental::TlsCustomVerificationCheckRequest* request,
-              std::function<void(grpc::Status)> /*callback*/, grpc::Status* sync_status) override {
-    const grpc::string_ref cert = request->peer_cert();
-    const grpc::string_ref chain = request->peer_cert_full_chain();
-    const Status verdict = peer_->Meet({cert.data(), cert.size()}, {chain.data(), chain.size()});
-    *sync_status = verdict.ok() ? grpc::Status::OK
-                                : grpc::Status(grpc::StatusCode::UNAUTHENTICATED, std::string(verdict.message()));
-    return true;
-  }
-  void Cancel(grpc::experimental::TlsCustomVerificationCheckRequest* /*request*/) override {}
-
- private:
-  const std::shared_ptr<Peer> peer_;
-};
-
 std::shared_ptr<grpc::Channel> MakeChannel(const ShipEndpoint& to, const TlsMaterial& tls,
                                            const std::shared_ptr<Peer>& peer) {
-  using grpc::experimental::IdentityKeyCertPair;
-  auto provider = std::make_shared<grpc::experimental::StaticDataCertificateProvider>(
-      tls.ca_pem, std::vector<IdentityKeyCertPair>{{tls.key_pem, tls.cert_pem}});
-  grpc::experimental::TlsChannelCredentialsOptions options;
-  options.set_certificate_provider(provider);
-  options.watch_root_certs();
-  options.watch_identity_key_cert_pairs();
-  options.set_verify_server_certs(true);
-  options.set_check_call_host(false);
-  options.set_certificate_verifier(grpc::experimental::ExternalCertificateVerifier::Create<PeerVerifier>(peer));
-
   grpc::ChannelArguments args;
   if (!to.server_name.empty()) args.SetSslTargetNameOverride(to.server_name);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(to.keepalive.count()));
@@ -106,7 +36,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ShipEndpoint& to, const TlsMate
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   args.SetServiceConfigJSON("{}");
   args.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
-  return grpc::CreateCustomChannel(to.endpoint, grpc::experimental::TlsCredentials(options), args);
+  return grpc::CreateCustomChannel(to.endpoint, PeerCredentials(tls, peer), args);
 }
 
 }  // namespace

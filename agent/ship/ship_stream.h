@@ -9,12 +9,12 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "nodetrail/base/status.h"
 #include "nodetrail/base/tls_files.h"
 #include "nodetrail/ingest/v1/ingest.pb.h"
+#include "nodetrail/peer/collector_peer.h"
 
 namespace nodetrail::agent {
 
@@ -35,15 +35,11 @@ struct ShipEndpoint {
   std::chrono::milliseconds keepalive_timeout{10'000};
 };
 
-// What is asked of the collector's certificate, and those it sent along, in
-// the handshake. On gRPC's threads; outlives the stream.
-using PeerCheck = std::function<Status(std::string_view cert_pem, std::string_view chain_pem)>;
-
 // Owner: the ship thread, which alone calls it. Destruction cancels the call
 // and waits for gRPC to let go.
 class ShipStream {
  public:
-  // `wake` is called on gRPC's threads when Take() has something; it must not
+  // `check` outlives the stream. `wake` is called on gRPC's threads when Take() has something; it must not
   // block and outlives the stream.
   ShipStream(const ShipEndpoint& endpoint, const TlsMaterial& tls, PeerCheck check, std::function<void()> wake);
   ~ShipStream();

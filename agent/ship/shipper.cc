@@ -12,7 +12,6 @@
 #include <thread>
 #include <utility>
 
-#include "agent/ship/collector_check.h"
 #include "agent/ship/ship_stream.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/base/revocation.h"
@@ -72,7 +71,7 @@ class Shipper::Impl {
         source_(source),
         clock_(clock),
         random_(std::random_device{}()),
-        revocations_(options_.config.crl_file(), options_.config.tls().ca_file()) {
+        revocations_(std::make_shared<RevocationFile>(options_.config.crl_file(), options_.config.tls().ca_file())) {
     if (!options_.config.endpoint().empty()) endpoints_.push_back(options_.config.endpoint());
     endpoints_.insert(endpoints_.end(), options_.config.endpoints().begin(), options_.config.endpoints().end());
     NT_CHECK(!endpoints_.empty());
@@ -206,15 +205,14 @@ class Shipper::Impl {
     if (options_.config.keepalive_timeout_s() > 0) {
       to.keepalive_timeout = std::chrono::seconds(options_.config.keepalive_timeout_s());
     }
-    revocations_seen_ = revocations_.Generation();
+    revocations_seen_ = revocations_->Generation();
+    CollectorRule rule;
+    rule.endpoint = to.endpoint;
+    rule.server_name = to.server_name;
+    rule.collector_id = options_.config.collector_id();
+    rule.tenant = options_.tenant;
     stream_ = std::make_unique<ShipStream>(
-        to, *material,
-        [this, rule = CollectorRule{to.endpoint, to.server_name, options_.config.collector_id(), options_.tenant},
-         own = material->cert_pem](std::string_view cert, std::string_view chain) {
-          NT_RETURN_IF_ERROR(CheckCollector(rule, cert, own));
-          const Status good = revocations_.Check(cert, chain, clock_->WallNs());
-          return good.ok() ? good : Annotate(good, rule.endpoint);
-        },
+        to, *material, CollectorPeerCheck(std::move(rule), material->cert_pem, revocations_, clock_),
         [this] { Wake(); });
     source_->Rewind();
     ingest::v1::ClientMessage hello;
@@ -241,7 +239,7 @@ class Shipper::Impl {
       }
       if (!FlushAck()) return End::kFailed;
       // Replaced while we are connected: the collector may be among the revoked.
-      if (const uint64_t lists = revocations_.Generation(); lists != revocations_seen_) {
+      if (const uint64_t lists = revocations_->Generation(); lists != revocations_seen_) {
         revocations_seen_ = lists;
         if (const Status good = stream_->CheckAgain(); !good.ok()) {
           return Fail(fmt::format("connection dropped: {}", good.message()));
@@ -672,7 +670,7 @@ class Shipper::Impl {
 
   // Ship thread only.
   std::mt19937_64 random_;
-  RevocationFile revocations_;  // outlives the stream
+  const std::shared_ptr<RevocationFile> revocations_;  // outlives the stream
   uint64_t revocations_seen_ = 0;
   size_t endpoint_ = 0;  // of endpoints_
   std::unique_ptr<ShipStream> stream_;

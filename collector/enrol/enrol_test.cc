@@ -339,6 +339,64 @@ TEST_F(EnrolTest, T26_AStolenTlsCertificateIsNotTheAgent) {
   EXPECT_EQ(collector_->ingest().Totals().refused, 1U);
 }
 
+// Whoever has a certificate of the authority could listen there, and take tokens.
+TEST_F(EnrolTest, TheTokenGoesToACollectorOnly) {
+  const std::string token = Token();
+  const auto asks = [&](const std::string& id, const std::string& crl = "") {
+    agent::EnrolOptions options = Options(token, "web-9", "tried");
+    options.collector_id = id;
+    options.crl_file = crl;
+    return agent::Enrol(options).status();
+  };
+  Status refused = asks("spiffe://nodetrail.dev/t/default/c/other");
+  EXPECT_EQ(refused.code(), Code::kFailedPrecondition) << refused.ToString();
+  EXPECT_NE(std::string(refused.message()).find("set --collector-id"), std::string::npos) << refused.message();
+  EXPECT_EQ(asks("", dir_.path() + "/no.pem").code(), Code::kNotFound);
+
+  // One of the authority that is an agent's, and one that is revoked.
+  const TestPki own;
+  own.Run("crl", "");
+  config_.mutable_tls()->set_ca_file(own.File("tls-ca/ca.pem"));
+  config_.mutable_tls()->set_cert_file(own.File("collector/tls.pem"));
+  config_.mutable_tls()->set_key_file(own.File("collector/tls.key"));
+  const auto again = [&](const std::string& crl = "") {
+    Restart();
+    agent::EnrolOptions options = Options(token, "web-9", "tried");
+    options.ca_file = own.File("tls-ca/ca.pem");
+    options.crl_file = crl;
+    return agent::Enrol(options).status();
+  };
+  own.Run("collector", "localhost 127.0.0.1",
+          "--force --san IP:127.0.0.1,URI:spiffe://nodetrail.dev/t/default/a/web-2");
+  refused = again();
+  EXPECT_NE(std::string(refused.message()).find("is not of a collector"), std::string::npos) << refused.ToString();
+  own.Run("collector", "localhost 127.0.0.1", "--force");
+  own.Run("crl", own.File("collector/tls.pem"));
+  refused = again(own.File("tls-ca/crl.pem"));
+  EXPECT_NE(std::string(refused.message()).find("is revoked"), std::string::npos) << refused.ToString();
+  EXPECT_EQ(Entries(), std::pair(0, 0));
+  own.Run("collector", "localhost 127.0.0.1", "--force");
+  EXPECT_TRUE(again(own.File("tls-ca/crl.pem")).ok());
+  EXPECT_EQ(Entries(), std::pair(1, 0));
+}
+
+// Its agents would refuse it: said before the operator finds out.
+TEST_F(EnrolTest, ACollectorOfAnotherTrustDomainIsNotTaken) {
+  config_.mutable_enrol()->set_trust_domain("example.org");
+  Restart();
+  const std::string token = Token();
+  agent::EnrolOptions options = Options(token, "web-9");
+  const Status refused = agent::Enrol(options).status();
+  EXPECT_NE(std::string(refused.message()).find("is not of a collector spiffe://example.org/t/default/c/<name>"),
+            std::string::npos)
+      << refused.ToString();
+  options = Options(token, "web-9");
+  options.collector_id = "spiffe://nodetrail.dev/t/default/c/collector";
+  ASSERT_TRUE(agent::Enrol(options).ok());
+  EXPECT_NE(ReadFile(dir_.path() + "/web-9/agent.yaml", 1 << 16).value().find("collector_id: " + options.collector_id),
+            std::string::npos);
+}
+
 TEST_F(EnrolTest, RenewsWithTheIdentityKey) {
   ASSERT_TRUE(agent::Enrol(Options(Token(), "web-9")).ok());
   const std::string dir = dir_.path() + "/web-9/";
@@ -352,6 +410,10 @@ TEST_F(EnrolTest, RenewsWithTheIdentityKey) {
   const auto renewed = agent::Renew(*config, clock_, true);
   ASSERT_TRUE(renewed.ok()) << renewed.status().ToString();
   EXPECT_TRUE(*renewed);
+  // Not from whoever it is.
+  config->mutable_ship()->set_collector_id("spiffe://nodetrail.dev/t/default/c/other");
+  EXPECT_EQ(agent::Renew(*config, clock_, true).status().code(), Code::kFailedPrecondition);
+  config->mutable_ship()->clear_collector_id();
   EXPECT_NE(ReadFile(dir + "tls.pem", 1 << 16).value(), before);
   Adopt("web-9", "web-9");
   BatchMaker maker(pki(), "web-9");

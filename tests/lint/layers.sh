@@ -78,6 +78,7 @@ while read -r where what; do
     witness:agent | witness:collector | witness:cli | agent:witness | collector:witness | cli:witness)
       [[ $file == *_test.cc ]] || tell "the witness stands apart" "$where" "$what"
       ;;
+    peer:agent | peer:collector | peer:cli) tell "clients share peer, and it knows none of them" "$where" "$what" ;;
     schema:agent | schema:collector | schema:cli) tell "the schema library stands alone" "$where" "$what" ;;
     agent:collector | agent:cli | collector:agent | collector:cli | cli:agent)
       [[ $file == *_test.cc || $file == */test_*.h ]] && continue
@@ -99,7 +100,7 @@ uses() { # WHAT INCLUDE_PATTERN ALLOWED_FILES_PATTERN
 uses "libbpf: only the kernel edge" '^(bpf/|.*\.skel\.h$|linux/bpf\.h$)' \
   '^(agent/capture/|bpf/|tests/(root|bench|abi|attacks)/)'
 uses "gRPC: only the wire" '^(grpc|grpcpp|grpc\+\+)/|\.grpc\.pb\.h$' \
-  '^(agent/(ship|enrol)/|collector/(ingest|query|enrol)/|collector/[^/]+\.(cc|h)$|cli/|tests/)'
+  '^(peer/|include/nodetrail/peer/|agent/(ship|enrol)/|collector/(ingest|query|enrol)/|collector/[^/]+\.(cc|h)$|cli/|tests/)'
 uses "spdlog: only the log" '^spdlog/' '^base/log\.cc$'
 uses "yaml-cpp: only the configuration" '^yaml-cpp/' '^base/yaml_tree\.cc$'
 uses "libcurl: only what asks witnesses" '^curl/' '^(collector/witness/|tests/)'

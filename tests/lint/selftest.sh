@@ -64,6 +64,7 @@ finds layers agent/spool/x.cc "$spdx#include <grpcpp/grpcpp.h>\n" 'gRPC'
 finds layers trail/x.cc "$spdx#include \"nodetrail/ingest/v1/ingest.grpc.pb.h\"\n" 'gRPC'
 finds layers trail/x.cc "$spdx#include \"agent/spool/spool.h\"\n" 'stands alone'
 finds layers trail/CMakeLists.txt 'nt_library(nt_trail DEPS gRPC::grpc++)\n' 'neither libbpf nor gRPC'
+finds layers peer/x.cc "$spdx#include \"agent/ship/shipper.h\"\n" 'knows none of them'
 finds layers base/x.cc "$spdx#include \"trail/log.h\"\n" 'base includes no one'
 finds layers cli/x.cc "$spdx#include \"agent/decode/decode.h\"\n" "don't include each other"
 finds layers witness/x.cc "$spdx#include \"collector/log/sequencer.h\"\n" 'stands apart'
