@@ -5,14 +5,15 @@
 # of the other faults, and a table of all rows.
 # shellcheck disable=SC2154
 
-verb_test_fault() { # [--full] [--points N] [--side agent|collector [--fault kill|memory] [--point N]] [--json FILE]
-  local side='' fault='' json=$root/build/log/fault.json sweep=()
+verb_test_fault() { # [--full] [--points N] [--side agent|collector [--fault kill|memory] [--point N]] [--guest] [--json FILE]
+  local side='' fault='' guest=() json=$root/build/log/fault.json sweep=()
   while (($#)); do
     case $1 in
       --full)
         sweep+=(--full)
         export NODETRAIL_FAULT_FULL=1
         ;;
+      --guest) guest=(--guest build/log/guest-rows.txt) ;;
       --side | --fault | --point | --points | --json)
         [[ -n ${2:-} ]] || misuse "$1 needs a value"
         case $1 in
@@ -29,6 +30,7 @@ verb_test_fault() { # [--full] [--points N] [--side agent|collector [--fault kil
   done
   [[ -z $side || $side == agent || $side == collector ]] || misuse "--side agent, or --side collector"
   [[ -z $fault || $fault == kill || $fault == memory ]] || misuse "--fault kill, or --fault memory"
+  ((${#guest[@]} == 0)) || [[ -z $side ]] || misuse "--guest is for the whole table"
   [[ -n $side || (-z $fault && " ${sweep[*]-} " != *" --point "*) ]] || misuse "--fault and --point need --side"
   install_packages packaging/build-deps.txt packaging/ci-deps.txt
   build dev
@@ -58,7 +60,8 @@ EOF
   [[ -n $(root_tier_obstacle) ]] || ensure_tracefs
   ctest --test-dir build/dev -j"$(nproc)" --output-on-failure --output-junit "$root/$log/fault-junit.xml" \
     -R "$("${table[@]}" names "${rows[@]}")" || failed+=" tests"
-  "${table[@]}" show "${rows[@]}" --junit "$log/fault-junit.xml" --json "$json" \
+  ((${#guest[@]} == 0)) || (verb_test_guest) || failed+=" guest"
+  "${table[@]}" show "${rows[@]}" --junit "$log/fault-junit.xml" --json "$json" "${guest[@]}" \
     --sweep "$log/fault-agent-kill.json" --sweep "$log/fault-collector-kill.json" \
     --sweep "$log/fault-agent-memory.json" --sweep "$log/fault-collector-memory.json" || failed+=" table"
   [[ -z $failed ]] || die "the fault table does not hold:$failed"

@@ -76,37 +76,3 @@ verb_test_kernel() { # [KERNEL…] [--hooks MODE] [--filter GTEST_FILTER] [--jso
   cat "$out"/*.done >"$out/jobs.tsv"
   node tests/guest/kernel_table.mjs --dir "$out" --json "$json" "${docs[@]}" || die "not every kernel passes"
 }
-
-# The packages of this tree under a real systemd, in a guest with Debian 12's kernel.
-verb_test_guest() { # [--seconds N]
-  local seconds=300 code=0 out=$root/build/guest/systemd
-  # shellcheck source=tests/guest/lib.sh
-  . tests/guest/lib.sh
-  while (($#)); do
-    case $1 in
-      --seconds)
-        [[ ${2:-} =~ ^[0-9]+$ ]] || misuse "--seconds needs a number"
-        seconds=$2
-        shift
-        ;;
-      *) misuse "test-guest: unknown option $1" ;;
-    esac
-    shift
-  done
-  need_root test-guest # chroot
-  install_packages packaging/build-deps.txt packaging/ci-deps.txt packaging/guest-deps.txt
-  build dev
-  mkdir -p "$out"
-  say "packages, and a Debian with them"
-  rm -rf "$out"/packages
-  quietly build/log/guest-cpack.log cpack --config build/dev/CPackConfig.cmake -G DEB -B "$out/packages" -D CPACK_STRIP_FILES=ON
-  guest_apt_update
-  local vmlinuz
-  vmlinuz=$(guest_kernel 6.1)
-  guest_debian_image "$out/image.cpio" tests/guest/systemd.sh "$out"/packages/*.deb
-  say "the services under systemd, in a guest"
-  GUEST_MEMORY=2048 guest_boot "$vmlinuz" "$out/image.cpio" "$out/run" "$seconds" || code=$?
-  rm -f "$out/image.cpio"
-  tr -d '\r' <"$out/run.out"
-  ((code == 0)) || die "the services don't do under systemd what they should (exit code $code; the console: $out/run.console)"
-}

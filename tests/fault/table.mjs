@@ -3,7 +3,9 @@
 // The fault table: each row with its tests and how they ended.
 //
 //   node table.mjs names --rows FILE --list CTEST_JSON          the tests of all rows, as one regular expression
-//   node table.mjs show --rows FILE --list CTEST_JSON --junit FILE --sweep FILE… [--json FILE]
+//   node table.mjs show --rows FILE --list CTEST_JSON --junit FILE --sweep FILE… [--guest FILE] [--json FILE]
+//
+// --guest: what ./dev test-guest said, a line a check: "ok 12 s row 16: …".
 //
 // Exit status of show: 0 what there are of tests and sweeps passed, 1 otherwise. A row without any is told as missing.
 import { readFileSync, writeFileSync } from "node:fs";
@@ -23,10 +25,11 @@ function rowsOf(file) {
   for (const line of readFileSync(file, "utf8").split("\n")) {
     if (line === "" || line.startsWith("#")) continue;
     const [number, fault, tests = ""] = line.split("\t");
-    const row = { row: Number(number), fault, built: tests !== "-", sweeps: [], tests: [] };
+    const row = { row: number, fault, built: tests !== "-", sweeps: [], tests: [], guest: false };
     const patterns = [];
     for (const word of tests === "-" ? [] : tests.split(" ")) {
       if (word.startsWith("sweep:")) row.sweeps.push(word.slice(6));
+      else if (word === "guest") row.guest = true;
       else if (word !== "") patterns.push(new RegExp(word));
     }
     row.tests = allTests.filter((name) => named(name).has(row.row) || patterns.some((pattern) => pattern.test(name)));
@@ -39,7 +42,7 @@ function rowsOf(file) {
 function named(name) {
   const numbers = new Set();
   for (const match of name.matchAll(/Row(\d+)(?:And(\d+))?/g)) {
-    for (const number of match.slice(1)) if (number !== undefined) numbers.add(Number(number));
+    for (const number of match.slice(1)) if (number !== undefined) numbers.add(String(Number(number)));
   }
   return numbers;
 }
@@ -52,11 +55,26 @@ function results(file) {
   return out;
 }
 
+// Checks in a guest, by row.
+function guestChecks(file) {
+  const out = new Map();
+  if (file === undefined) return out;
+  for (const match of readFileSync(file, "utf8").matchAll(/^(ok|FAILED) +\d+ s +row (\S+): (.*)$/gm)) {
+    const [, result, row, what] = match;
+    if (!out.has(row)) out.set(row, { passed: 0, failed: [] });
+    if (result === "ok") out.get(row).passed++;
+    else out.get(row).failed.push(what);
+  }
+  return out;
+}
+
 function judge(rows) {
   const ended = results(options.junit);
   const nameOf = (sweep) => sweep.side + (sweep.fault === "kill" ? "" : `-${sweep.fault}`);
   const sweeps = new Map(options.sweep.map((file) => JSON.parse(readFileSync(file, "utf8"))).map((s) => [nameOf(s), s]));
+  const guests = guestChecks(options.guest);
   for (const row of rows) {
+    row.checks = guests.get(row.row) ?? { passed: 0, failed: [] };
     const states = row.tests.map((name) => ended.get(name) ?? "not run");
     row.passed = states.filter((state) => state === "run").length;
     row.failed = row.tests.filter((name) => ended.get(name) === "fail");
@@ -64,9 +82,10 @@ function judge(rows) {
     row.points = row.sweeps.map((name) => sweeps.get(name)).filter((sweep) => sweep !== undefined);
     const sweepFailed = row.points.some((sweep) => sweep.failures.length > 0 || !sweep.crossed);
     if (!row.built) row.result = "not built";
-    else if (row.failed.length > 0 || sweepFailed) row.result = "FAILED";
-    else if (row.tests.length === 0 && row.sweeps.length === 0) row.result = "MISSING";
+    else if (row.failed.length + row.checks.failed.length > 0 || sweepFailed) row.result = "FAILED";
+    else if (row.tests.length === 0 && row.sweeps.length === 0 && !row.guest) row.result = "MISSING";
     else if (row.points.length < row.sweeps.length || row.notRun > 0) row.result = "not run";
+    else if (row.guest && row.checks.passed === 0) row.result = options.guest === undefined ? "guest not run" : "not run";
     else row.result = "holds";
   }
 }
@@ -80,9 +99,11 @@ if (mode === "names") {
   console.log("row  fault                                                 tests              result");
   for (const row of rows) {
     const points = row.points.map((sweep) => `${sweep.points_run} of ${sweep.points_total} points`);
-    const tests = [...points, row.tests.length > 0 ? `${row.passed}/${row.tests.length}` : ""].filter((t) => t).join(", ");
+    const tests = [...points, row.tests.length > 0 ? `${row.passed}/${row.tests.length}` : "",
+      row.checks.passed > 0 ? `guest ${row.checks.passed}` : ""].filter((t) => t).join(", ");
     console.log(`${String(row.row).padStart(3)}  ${row.fault.padEnd(52)}  ${tests.padEnd(24)}  ${row.result}`);
     for (const name of row.failed) console.log(`       failed: ${name}`);
+    for (const what of row.checks.failed) console.log(`       failed in a guest: ${what}`);
     for (const failure of row.points.flatMap((sweep) => sweep.failures)) {
       console.log(`       failed: ${failure.again} (${failure.where})`);
     }
@@ -90,10 +111,10 @@ if (mode === "names") {
   const count = (result) => rows.filter((row) => row.result === result).length;
   console.log(
     `${rows.length} rows: ${count("holds")} hold, ${count("FAILED")} failed, ${count("MISSING")} missing, ` +
-      `${count("not run")} not run, ${count("not built")} not built`,
+      `${count("not run")} not run, ${count("guest not run")} without their guest (--guest), ${count("not built")} not built`,
   );
   if (options.json !== undefined) {
-    const out = rows.map(({ row, fault, result, tests, failed, points }) => ({ row, fault, result, tests, failed, points }));
+    const out = rows.map(({ row, fault, result, tests, failed, points, checks }) => ({ row, fault, result, tests, failed, points, checks }));
     writeFileSync(options.json, `${JSON.stringify(out, null, 2)}\n`);
   }
   process.exitCode = count("FAILED") + count("not run") === 0 ? 0 : 1;

@@ -57,7 +57,8 @@ guest_kernel_package() { # PREFIX|-
       END {for (v in kind) print v, kind[v]}' | sort -V | awk 'END {if (NR) print "linux-" $2 "-" $1 "-cloud-amd64"}'
 }
 
-# Prints the path of the kernel image; fetches it if it is not there.
+# Prints the path of the kernel image; fetches it if it is not there. Beside it
+# in modules/ is what a network card of QEMU's needs.
 guest_kernel() { # NAME
   local name=$1 prefix package dir
   prefix=$(guest_kernels | awk -v n="$name" '$1 == n {print $2}')
@@ -65,7 +66,7 @@ guest_kernel() { # NAME
   package=$(guest_kernel_package "$prefix")
   [[ -n $package ]] || die "$guest_mirror has no kernel package for $name"
   dir=$guest_dir/kernel/$package
-  if [[ ! -s $dir/vmlinuz ]]; then
+  if [[ ! -s $dir/vmlinuz || ! -d $dir/modules ]]; then
     rm -rf "$dir"
     mkdir -p "$dir/deb"
     (cd "$dir/deb" && guest_apt apt-get download "$package" >"$dir/fetch.log" 2>&1) || {
@@ -75,6 +76,9 @@ guest_kernel() { # NAME
     dpkg-deb -x "$dir"/deb/*.deb "$dir/root"
     # In /boot, or with the modules since 7.1.
     find "$dir/root" -type f -name 'vmlinuz*' -exec cp {} "$dir/vmlinuz.new" \;
+    mkdir -p "$dir/modules"
+    find "$dir/root" -type f -regex '.*/\(virtio\|virtio_ring\|virtio_pci.*\|failover\|net_failover\|virtio_net\)\.ko' \
+      -exec cp {} "$dir/modules" \;
     rm -rf "$dir/deb" "$dir/root"
     [[ -s $dir/vmlinuz.new ]] || die "$package has no kernel image"
     mv "$dir/vmlinuz.new" "$dir/vmlinuz"
@@ -109,16 +113,22 @@ guest_image() { # OUT RUN-SCRIPT PROGRAM…
   rm -rf "$tree"
 }
 
+# The machine of all guests, as a command in guest_machine.
+guest_set_machine() { # VMLINUZ IMAGE LOG
+  guest_machine=(qemu-system-x86_64 -accel "tcg,thread=multi" -cpu max -smp 2 -m "${GUEST_MEMORY:-1024}"
+    -nodefaults -no-user-config -display none -no-reboot -kernel "$1" -initrd "$2"
+    -append "console=ttyS0 quiet panic=-1 ${GUEST_APPEND:-}"
+    -serial "file:$3.console" -serial "file:$3.out")
+}
+
 # Boots, waits for the end. What the script printed goes to LOG.out, the
 # console to LOG.console; the script's exit code is this function's.
 guest_boot() { # VMLINUZ IMAGE LOG SECONDS [QEMU ARGS…]
   local vmlinuz=$1 image=$2 log=$3 seconds=$4 code
   shift 4
   rm -f "$log.out" "$log.console"
-  timeout --kill-after=5 "$seconds" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m "${GUEST_MEMORY:-1024}" \
-    -nodefaults -no-user-config -display none -no-reboot -kernel "$vmlinuz" -initrd "$image" \
-    -append "console=ttyS0 quiet panic=-1 ${GUEST_APPEND:-}" \
-    -serial "file:$log.console" -serial "file:$log.out" "$@" </dev/null >"$log.qemu" 2>&1 || {
+  guest_set_machine "$vmlinuz" "$image" "$log"
+  timeout --kill-after=5 "$seconds" "${guest_machine[@]}" "$@" </dev/null >"$log.qemu" 2>&1 || {
     printf 'the guest did not end within %s s\n' "$seconds" >>"$log.out"
     return 124
   }
@@ -168,7 +178,7 @@ guest_debian_image() { # OUT SCRIPT DEB…
   }
   rm -rf "$tree/debs"
   cp "$script" "$tree/run-it"
-  cp "$root/packaging/dev-pki" "$tree/root/dev-pki"
+  cp "$root/tests/guest/faults.sh" "$root/packaging/dev-pki" "$tree/root/"
   cp "$root/tests/guest/run-it.service" "$tree/etc/systemd/system/"
   ln -s ../run-it.service "$tree/etc/systemd/system/multi-user.target.wants/run-it.service" 2>/dev/null ||
     { mkdir -p "$tree/etc/systemd/system/multi-user.target.wants" && ln -s ../run-it.service "$tree/etc/systemd/system/multi-user.target.wants/"; }
