@@ -20,7 +20,7 @@ struct nt_call {
 };
 
 /* Stable layout of the per-syscall tracepoints; nr is an int and 4 bytes of
- * anything, so it is taken from the program instead. */
+ * anything. */
 struct nt_tp_exit {
 	u64 common;
 	u64 nr_and_pad;
@@ -96,11 +96,14 @@ static __always_inline bool nt_is_compat(void)
 /* Bodies of the sys_exit mechanism, one pair per domain; switch.bpf.c calls. */
 extern int nt_process__enter(struct nt_call *c);
 extern int nt_process__exit(struct nt_call *c);
-extern int nt_file__enter(struct nt_call *c);
 extern int nt_file__exit(struct nt_call *c);
 extern int nt_privilege__enter(struct nt_call *c);
 extern int nt_privilege__exit(struct nt_call *c);
 extern int nt_network__enter(struct nt_call *c);
 extern int nt_network__exit(struct nt_call *c);
+extern int nt_act__enter(struct nt_call *c);
+extern int nt_act__exit(struct nt_call *c);
+/* An exec that did not happen; act.bpf.c. */
+extern int nt_exec_failed(struct nt_call *c);
 
 #endif /* NODETRAIL_BPF_CALL_H_ */

@@ -85,6 +85,8 @@ static __always_inline void execve__exit(struct nt_call *c)
 	u32 tid = nt_tid();
 
 	bpf_map_delete_elem(&nt_exec_calls, &tid);
+	if (c->ret < 0)
+		nt_exec_failed(c);
 }
 
 NT_SYSCALL_ENTER(execve, 59, execve__enter(&c))
@@ -161,7 +163,7 @@ static __noinline int nt_tail_argv(struct nt_scratch *s, struct nt_exec *body, u
  * Why     past the point of no return: the exec happened, `current` is the new
  *         program, argv is where the kernel put it (a caller can't change it
  *         any more), the executable is bprm->file and not a name
- * Misses  execs that fail; argv beyond 16 KiB (its true length is told)
+ * Misses  execs that fail (nt_exec_failed tells them); argv beyond 16 KiB (its true length is told)
  */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(tp_btf__sched_process_exec, struct task_struct *p, int old_pid, struct linux_binprm *bprm)

@@ -4,6 +4,7 @@
  * its exit, a table from number to domain, the same bodies as per-syscall.
  */
 #include "call.bpf.h"
+#include "nodetrail/abi/acts.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -18,7 +19,7 @@ union nt_abi_pin {
 	struct nt_exit exit;
 	struct nt_cred_change cred_change;
 	struct nt_file_open file_open;
-	struct nt_file_names file_names;
+	struct nt_act act;
 	struct nt_net net;
 	struct nt_cgroup cgroup;
 };
@@ -36,30 +37,32 @@ enum {
 	NT_DOMAIN_FILE,
 	NT_DOMAIN_PRIVILEGE,
 	NT_DOMAIN_NETWORK,
+	NT_DOMAIN_ACT,
 };
 
 #define NT_CALLS 1024
+
+/* Number 0 is read (restart_syscall in i386): never one of ours. */
+#define NT_NATIVE_ACT(name, nr, nr32, type, shape) [nr] = NT_DOMAIN_ACT,
+#define NT_I386_ACT(name, nr, nr32, type, shape) [nr32] = nr32 ? NT_DOMAIN_ACT : NT_DOMAIN_NONE,
 
 /* x86-64; x32 has the same numbers but for its own above 511. */
 static const volatile u8 nt_native_calls[NT_CALLS] = {
 	[59] = NT_DOMAIN_PROCESS, [322] = NT_DOMAIN_PROCESS, [520] = NT_DOMAIN_PROCESS,
 	[545] = NT_DOMAIN_PROCESS,
-	[2] = NT_DOMAIN_FILE, [82] = NT_DOMAIN_FILE, [84] = NT_DOMAIN_FILE, [85] = NT_DOMAIN_FILE,
-	[87] = NT_DOMAIN_FILE, [257] = NT_DOMAIN_FILE, [263] = NT_DOMAIN_FILE, [264] = NT_DOMAIN_FILE,
-	[316] = NT_DOMAIN_FILE, [437] = NT_DOMAIN_FILE,
+	[2] = NT_DOMAIN_FILE, [85] = NT_DOMAIN_FILE, [257] = NT_DOMAIN_FILE, [437] = NT_DOMAIN_FILE,
 	[105] = NT_DOMAIN_PRIVILEGE, [106] = NT_DOMAIN_PRIVILEGE, [113] = NT_DOMAIN_PRIVILEGE,
 	[114] = NT_DOMAIN_PRIVILEGE, [116] = NT_DOMAIN_PRIVILEGE, [117] = NT_DOMAIN_PRIVILEGE,
 	[119] = NT_DOMAIN_PRIVILEGE, [122] = NT_DOMAIN_PRIVILEGE, [123] = NT_DOMAIN_PRIVILEGE,
 	[126] = NT_DOMAIN_PRIVILEGE,
 	[42] = NT_DOMAIN_NETWORK, [43] = NT_DOMAIN_NETWORK, [288] = NT_DOMAIN_NETWORK,
+	NT_ACTS(NT_NATIVE_ACT)
 };
 
 /* i386 */
 static const volatile u8 nt_compat_calls[NT_CALLS] = {
 	[11] = NT_DOMAIN_PROCESS, [358] = NT_DOMAIN_PROCESS,
-	[5] = NT_DOMAIN_FILE, [8] = NT_DOMAIN_FILE, [10] = NT_DOMAIN_FILE, [38] = NT_DOMAIN_FILE,
-	[40] = NT_DOMAIN_FILE, [295] = NT_DOMAIN_FILE, [301] = NT_DOMAIN_FILE, [302] = NT_DOMAIN_FILE,
-	[353] = NT_DOMAIN_FILE, [437] = NT_DOMAIN_FILE,
+	[5] = NT_DOMAIN_FILE, [8] = NT_DOMAIN_FILE, [295] = NT_DOMAIN_FILE, [437] = NT_DOMAIN_FILE,
 	[23] = NT_DOMAIN_PRIVILEGE, [46] = NT_DOMAIN_PRIVILEGE, [70] = NT_DOMAIN_PRIVILEGE,
 	[71] = NT_DOMAIN_PRIVILEGE, [81] = NT_DOMAIN_PRIVILEGE, [138] = NT_DOMAIN_PRIVILEGE,
 	[139] = NT_DOMAIN_PRIVILEGE, [164] = NT_DOMAIN_PRIVILEGE, [170] = NT_DOMAIN_PRIVILEGE,
@@ -68,6 +71,8 @@ static const volatile u8 nt_compat_calls[NT_CALLS] = {
 	[213] = NT_DOMAIN_PRIVILEGE, [214] = NT_DOMAIN_PRIVILEGE, [215] = NT_DOMAIN_PRIVILEGE,
 	[216] = NT_DOMAIN_PRIVILEGE,
 	[102] = NT_DOMAIN_NETWORK, [362] = NT_DOMAIN_NETWORK, [364] = NT_DOMAIN_NETWORK,
+	NT_ACTS(NT_I386_ACT)
+	NT_ACTS_I386(NT_I386_ACT)
 };
 
 static __always_inline u32 nt_domain(u32 nr, bool compat)
@@ -106,9 +111,9 @@ int BPF_PROG(tp_btf__sys_enter, struct pt_regs *regs, long id)
 	nt_fill_call(&c, regs, id, 0, compat);
 	switch (domain) {
 	case NT_DOMAIN_PROCESS: nt_process__enter(&c); break;
-	case NT_DOMAIN_FILE: nt_file__enter(&c); break;
 	case NT_DOMAIN_PRIVILEGE: nt_privilege__enter(&c); break;
 	case NT_DOMAIN_NETWORK: nt_network__enter(&c); break;
+	case NT_DOMAIN_ACT: nt_act__enter(&c); break;
 	}
 	return 0;
 }
@@ -136,6 +141,7 @@ int BPF_PROG(tp_btf__sys_exit, struct pt_regs *regs, long ret)
 	case NT_DOMAIN_FILE: nt_file__exit(&c); break;
 	case NT_DOMAIN_PRIVILEGE: nt_privilege__exit(&c); break;
 	case NT_DOMAIN_NETWORK: nt_network__exit(&c); break;
+	case NT_DOMAIN_ACT: nt_act__exit(&c); break;
 	}
 	return 0;
 }

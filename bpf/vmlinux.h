@@ -86,7 +86,12 @@ struct user_namespace {
 struct pid_namespace {
 	struct ns_common ns;
 };
+struct new_utsname {
+	char nodename[65];
+	char domainname[65];
+};
 struct uts_namespace {
+	struct new_utsname name;
 	struct ns_common ns;
 };
 struct ipc_namespace {

@@ -104,6 +104,48 @@ std::string Cell(std::string_view text, size_t columns, bool unicode) {
   return out;
 }
 
+std::string OwnerText(uint32_t id) { return id == schema::kUnsetId ? "" : fmt::format("{}", id); }
+
+// What a change of attributes asked for, and what was before where that is known.
+std::string ChangeText(const ev::FileEvent& file, bool unicode) {
+  std::string out;
+  const auto& asked = file.requested();
+  if (asked.has_mode()) {
+    out += " mode ";
+    if (file.has_before()) out += fmt::format("{:04o} {} ", file.before().mode() & 07777U, Arrow(unicode));
+    out += fmt::format("{:04o}", asked.mode() & 07777U);
+  }
+  if (asked.has_uid()) {
+    out += " owner ";
+    if (file.has_before()) out += fmt::format("{}:{} {} ", file.before().uid(), file.before().gid(), Arrow(unicode));
+    out += fmt::format("{}:{}", OwnerText(asked.uid()), OwnerText(asked.gid()));
+  }
+  if (asked.has_size()) {
+    out += " size ";
+    if (file.has_before()) out += fmt::format("{} {} ", file.before().size(), Arrow(unicode));
+    out += fmt::format("{}", asked.size());
+  }
+  if (!file.xattr().empty()) out += " " + TerminalSafe(file.xattr());
+  if (!file.link_target().empty()) out += fmt::format(" {} {}", Arrow(unicode), TerminalSafe(file.link_target()));
+  return out;
+}
+
+std::string CallText(const ev::CallEvent& call, bool unicode) {
+  std::string out = TerminalSafe(call.syscall());
+  const auto word = [&out](const std::string& text) {
+    if (!text.empty()) out += " " + text;
+  };
+  word(TerminalSafe(call.operation()));
+  if (call.target_pid() != 0) {
+    word(fmt::format("pid {}", call.target_pid()));
+    if (!call.target_exe().empty()) word(fmt::format("({})", TerminalSafe(BaseName(call.target_exe()))));
+  }
+  if (call.has_source()) word(PathText(call.source()) + " " + std::string(Arrow(unicode)));
+  if (call.has_path()) word(PathText(call.path()));
+  word(TerminalSafe(call.text()));
+  return out;
+}
+
 }  // namespace
 
 std::string_view BaseName(std::string_view path) {
@@ -130,8 +172,9 @@ std::string Describe(const schema::EventView& view, bool unicode) {
     case ev::Event::kFile: {
       std::string out = fmt::format("{}: {}", program, PathText(e.file().path()));
       if (e.file().has_new_path()) out += fmt::format(" {} {}", Arrow(unicode), PathText(e.file().new_path()));
-      return out;
+      return out + ChangeText(e.file(), unicode);
     }
+    case ev::Event::kCall: return fmt::format("{}: {}", program, CallText(e.call(), unicode));
     case ev::Event::kNet: {
       const bool inbound = e.net().direction() == "inbound";
       std::string out = fmt::format("{} {} {}", program, inbound ? (unicode ? "←" : "<-") : Arrow(unicode),

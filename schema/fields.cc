@@ -83,7 +83,10 @@ constexpr FieldInfo kFields[] = {
   {I::kMode, T::kNumber, "mode", "resource.mode", "permission bits, 0o prefix for octal", "mode:0o4755"},
   {I::kFileUid, T::kNumber, "owner", "file_uid resource.uid", "owner of the file", "owner:0"},
   {I::kFlags, T::kText, "flags", "open_flags resource.open_flags", "flags of an open", "flags:*O_TRUNC*"},
-  {I::kSyscall, T::kText, "syscall", "resource.syscall", "system call of a file event", "syscall:unlinkat"},
+  {I::kSyscall, T::kText, "syscall", "resource.syscall", "system call of a file event or of a call", "syscall:unlinkat"},
+  {I::kOperation, T::kText, "op", "operation resource.operation", "what a call asked for", "op:PTRACE_ATTACH"},
+  {I::kText, T::kText, "text", "resource.text xattr resource.xattr link_target", "module, host name, file system type, attribute, target of a symbolic link", "text:security.capability"},
+  {I::kTargetPid, T::kNumber, "target_pid", "resource.target.pid", "process that a call was about, as the caller counts", "target_pid:1"},
 
   {I::kAddr, T::kAddress, "addr", "ip address", "either end's address", "addr:10.0.0.0/8"},
   {I::kRemoteAddr, T::kAddress, "remote", "raddr remote_ip resource.remote_ip", "remote address", "remote:192.0.2.7"},
@@ -176,6 +179,7 @@ const ev::Credentials* Before(const ev::Event& e) {
 
 const ev::FileRef* FileOf(const EventView& view) {
   if (view.event.has_file()) return view.event.file().has_file() ? &view.event.file().file() : nullptr;
+  if (view.event.has_call()) return view.event.call().has_file() ? &view.event.call().file() : nullptr;
   if (view.event.has_exec() && view.process != nullptr && view.process->has_exe_file())
     return &view.process->exe_file();
   return nullptr;
@@ -363,6 +367,9 @@ void GetResourceField(const EventView& view, FieldId field, Adder* add) {
       if (e.has_file()) {
         add->Text(file.path().path());
         add->Text(file.new_path().path());
+      } else if (e.has_call()) {
+        add->Text(e.call().path().path());
+        add->Text(e.call().source().path());
       } else if (e.has_exec() && view.process != nullptr) {
         add->Text(view.process->exe());
         add->Text(view.process->script());
@@ -371,6 +378,7 @@ void GetResourceField(const EventView& view, FieldId field, Adder* add) {
     case I::kNewPath: add->Text(file.new_path().path()); break;
     case I::kPathSource:
       if (e.has_file()) add->Text(PathSourceLabel(file.path().source()));
+      if (e.call().has_path()) add->Text(PathSourceLabel(e.call().path().source()));
       break;
     case I::kInode:
       if (const auto* ref = FileOf(view)) add->Number(ref->ino());
@@ -387,7 +395,16 @@ void GetResourceField(const EventView& view, FieldId field, Adder* add) {
     case I::kFlags:
       if (e.has_file()) add->Own(OpenFlagsText(file.open_flags()));
       break;
-    case I::kSyscall: add->Text(file.syscall()); break;
+    case I::kSyscall: add->Text(e.has_call() ? e.call().syscall() : file.syscall()); break;
+    case I::kOperation: add->Text(e.call().operation()); break;
+    case I::kText:
+      add->Text(e.call().text());
+      add->Text(file.xattr());
+      add->Text(file.link_target());
+      break;
+    case I::kTargetPid:
+      if (e.call().target_pid() != 0) add->Number(e.call().target_pid());
+      break;
     case I::kAddr:
       add->Text(net.remote().ip());
       add->Text(net.local().ip());
@@ -495,6 +512,10 @@ void GetMainText(const EventView& view, FieldValues* out) {
   if (e.has_file()) {
     add.Text(e.file().path().path());
     add.Text(e.file().new_path().path());
+  }
+  if (e.has_call()) {
+    add.Text(e.call().path().path());
+    add.Text(e.call().source().path());
   }
   if (e.has_net()) {
     add.Own(FormatIp(e.net().remote().ip()));

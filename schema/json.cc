@@ -167,6 +167,18 @@ void SetFileRef(Json* out, const ev::FileRef& file) {
   (*out)["memfd"] = file.memfd();
 }
 
+Json RequestedJson(const ev::FileChange& requested) {
+  Json out = Json::object();
+  if (requested.has_mode()) out["mode"] = fmt::format("{:04o}", requested.mode());
+  if (requested.has_uid()) out["uid"] = IdOrNull(requested.uid());
+  if (requested.has_gid()) out["gid"] = IdOrNull(requested.gid());
+  if (requested.has_size()) out["size"] = requested.size();
+  if (requested.has_device()) {
+    out["device"] = fmt::format("{}:{}", major(requested.device()), minor(requested.device()));
+  }
+  return out;
+}
+
 Json FileJson(const ev::FileEvent& file) {
   Json out;
   out["type"] = "file";
@@ -184,6 +196,32 @@ Json FileJson(const ev::FileEvent& file) {
   out["directory"] = file.directory();
   out["rename_flags"] = file.rename_flags();
   out["syscall"] = file.syscall();
+  if (file.has_before()) {
+    out["before"] = Json::object();
+    SetFileRef(&out["before"], file.before());
+  }
+  if (file.has_requested()) out["requested"] = RequestedJson(file.requested());
+  if (!file.xattr().empty()) SetBytes(&out, "xattr", file.xattr());
+  if (!file.link_target().empty()) SetBytes(&out, "link_target", file.link_target());
+  return out;
+}
+
+Json CallJson(const ev::CallEvent& call) {
+  Json out;
+  out["type"] = "call";
+  out["syscall"] = call.syscall();
+  SetBytesOrNull(&out, "operation", call.operation());
+  if (call.has_path()) SetPath(&out, "", call.path());
+  else out["path"] = nullptr;
+  if (call.has_source()) SetPath(&out, "source_", call.source());
+  if (call.has_file()) SetFileRef(&out, call.file());
+  SetBytesOrNull(&out, "text", call.text());
+  out["args"] = Json::array();
+  for (const uint64_t arg : call.args()) out["args"].push_back(arg);
+  if (call.target_pid() != 0) {
+    out["target"] = {{"pid", call.target_pid()}, {"proc_uid", HexOrNull(call.target_uid())}};
+    SetBytesOrNull(&out["target"], "exe", call.target_exe());
+  }
   return out;
 }
 
@@ -314,6 +352,7 @@ Json ResourceJson(const EventView& view) {
     case ev::Event::kFile: return FileJson(e.file());
     case ev::Event::kNet: return ConnectionJson(e.net());
     case ev::Event::kAgent: return AgentJson(e.agent());
+    case ev::Event::kCall: return CallJson(e.call());
     default: return ProcessResource(view);
   }
 }

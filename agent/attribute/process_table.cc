@@ -52,6 +52,11 @@ const Process* ProcessTable::Find(uint32_t tgid, uint64_t start_boot_ns) const {
   return it == by_key_.end() ? nullptr : it->second.get();
 }
 
+const Process* ProcessTable::Newest(uint32_t tgid) const {
+  const auto it = newest_.find(tgid);
+  return it == newest_.end() ? nullptr : it->second;
+}
+
 // By exact identity; an entry that /proc gave is taken, and made exact, if the
 // start falls into its tick. A pid that has another start meanwhile is another
 // process: the one before has ended, and its exit record was lost.

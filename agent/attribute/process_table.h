@@ -82,6 +82,8 @@ class ProcessTable {
   [[nodiscard]] size_t exited() const { return exited_.count; }
   [[nodiscard]] const TableStats& stats() const { return stats_; }
   [[nodiscard]] const Process* Find(uint32_t tgid, uint64_t start_boot_ns) const;
+  // The process that has this pid now, or had it last; null if none is known.
+  [[nodiscard]] const Process* Newest(uint32_t tgid) const;
 
  private:
   struct Key {

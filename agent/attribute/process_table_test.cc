@@ -69,7 +69,7 @@ class ProcessTableTest : public ::testing::Test {
     return RecordBuilder(NT_EXEC).Task(task).Body(body).Path(NT_TAIL_PATH, exe).Path(NT_TAIL_CWD, "/").Argv({exe});
   }
   static RecordBuilder Act(const nt_task& task) {
-    return RecordBuilder(NT_FILE_DELETE).Task(task).Body(nt_file_names{}).Tail(NT_TAIL_USER_PATH, "/x");
+    return RecordBuilder(NT_FILE_DELETE).Task(task).Body(nt_act{}).Tail(NT_TAIL_USER_PATH, "/x");
   }
   static std::vector<std::string> GapsOf(const Process& process) {
     std::vector<std::string> out;

@@ -3,8 +3,12 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <utility>
+
+#include "agent/decode/acts.h"
 
 namespace nodetrail::agent {
 namespace {
@@ -159,22 +163,101 @@ void WriteCredChange(const RawEvent& raw, WireWriter* out) {
   out->End(at);
 }
 
+// FileChange: what the call's arguments ask for.
+void WriteRequested(const RawEvent& raw, const ActCall& call, WireWriter* out) {
+  const nt_act& act = raw.body.act;
+  const bool compat = (raw.header.flags & NT_F_COMPAT32) != 0;
+  // The first argument after those that say which file.
+  const size_t first = std::max(NT_S_OF(call.shape, NT_S_AT_PATH), NT_S_OF(call.shape, NT_S_AT_FD));
+  if (first + 1 >= std::size(act.args)) return;
+  const auto word = [&](size_t i) { return act.args[first + i] & 0xffffffffU; };
+  const size_t at = out->Begin(10);
+  switch (raw.header.type) {
+    case NT_FILE_CHMOD:
+    case NT_FILE_MKDIR: out->AlwaysVarint(1, word(0) & 07777U); break;
+    case NT_FILE_MKNOD:
+      out->AlwaysVarint(1, word(0) & 0177777U);
+      if (word(1) != 0) out->Fixed64(5, word(1));
+      break;
+    case NT_FILE_CHOWN:
+      out->AlwaysVarint(2, word(0));
+      out->AlwaysVarint(3, word(1));
+      break;
+    case NT_FILE_TRUNCATE:
+      // i386's 64-bit variants take the length in two halves.
+      out->AlwaysVarint(4, compat ? word(0) | (call.nr == 0 ? word(1) << 32U : 0) : act.args[first]);
+      break;
+    default: break;
+  }
+  out->End(at);
+}
+
+bool IsDirectory(const RawEvent& raw, std::string_view syscall) {
+  const nt_act& act = raw.body.act;
+  constexpr uint64_t kRemoveDir = 0x200;  // AT_REMOVEDIR
+  return raw.header.type == NT_FILE_MKDIR || syscall == "rmdir" ||
+         (syscall == "unlinkat" && (act.args[2] & kRemoveDir) != 0);
+}
+
+bool HasRequest(uint16_t type) {
+  return type == NT_FILE_CHMOD || type == NT_FILE_MKDIR || type == NT_FILE_MKNOD || type == NT_FILE_CHOWN ||
+         type == NT_FILE_TRUNCATE;
+}
+
+void WriteFileAct(const EventFacts& facts, WireWriter* out) {
+  const RawEvent& raw = *facts.raw;
+  const nt_act& act = raw.body.act;
+  const uint16_t type = raw.header.type;
+  const ActCall* call = FindActCall(act.syscall_nr, (raw.header.flags & NT_F_COMPAT32) != 0);
+  if ((act.after.flags & NT_FILE_VALID) != 0) WriteFileRef(3, act.after, out);
+  out->Bool(6, IsDirectory(raw, facts.syscall));
+  if (facts.syscall == "renameat2") out->Varint(7, act.args[4] & 0xffffffffU);
+  out->Bytes(8, facts.syscall);
+  if ((act.before.flags & NT_FILE_VALID) != 0) WriteFileRef(9, act.before, out);
+  if (call != nullptr && HasRequest(type)) WriteRequested(raw, *call, out);
+  if (type == NT_FILE_SETXATTR || type == NT_FILE_REMOVEXATTR) out->Bytes(11, facts.text);
+  if (type == NT_FILE_SYMLINK) out->Bytes(12, facts.text);
+}
+
 void WriteFile(const EventFacts& facts, WireWriter* out) {
   const RawEvent& raw = *facts.raw;
-  const bool open = raw.header.type == NT_FILE_OPEN || raw.header.type == NT_FILE_DENIED;
   const size_t at = out->Begin(34);
   WritePath(1, facts.path, out);
   WritePath(2, facts.new_path, out);
-  if (open) {
+  if (IsAct(raw.header.type)) {
+    WriteFileAct(facts, out);
+  } else {
     if ((raw.body.open.file.flags & NT_FILE_VALID) != 0) WriteFileRef(3, raw.body.open.file, out);
     out->Varint(4, raw.body.open.open_flags);
     out->Varint(5, raw.body.open.open_mode);
-  } else {
-    out->Bool(6, raw.body.names.is_dir != 0);
-    if (raw.header.type == NT_FILE_RENAME) out->Varint(7, raw.body.names.at_flags);
+    out->Bytes(8, facts.syscall);
   }
-  out->Bytes(8, facts.syscall);
   out->End(at);
+}
+
+void WriteCall(const EventFacts& facts, WireWriter* out) {
+  const nt_act& act = facts.raw->body.act;
+  const size_t at = out->Begin(37);
+  out->Bytes(1, facts.syscall);
+  out->Bytes(2, facts.operation);
+  WritePath(3, facts.path, out);
+  WritePath(4, facts.new_path, out);
+  const nt_file& file = (act.after.flags & NT_FILE_VALID) != 0 ? act.after : act.before;
+  if ((file.flags & NT_FILE_VALID) != 0) WriteFileRef(5, file, out);
+  out->Bytes(6, facts.text);
+  const size_t args = out->Begin(7);
+  for (const uint64_t arg : act.args) out->PackedVarint(arg);
+  out->End(args);
+  out->Varint(8, facts.target_pid);
+  if (facts.target != nullptr) {
+    out->Bytes(9, View(facts.target->uid));
+    if (facts.target->image != nullptr) out->Bytes(10, facts.target->image->exe);
+  }
+  out->End(at);
+}
+
+bool IsFileAct(uint16_t type) {
+  return type == NT_FILE_DELETE || type == NT_FILE_RENAME || (type >= NT_FILE_LINK && type <= NT_FILE_BY_HANDLE);
 }
 
 int64_t ReturnValue(const EventFacts& facts) {
@@ -184,10 +267,8 @@ int64_t ReturnValue(const EventFacts& facts) {
     case NT_CRED: return raw.body.cred.ret;
     case NT_FILE_OPEN:
     case NT_FILE_DENIED: return raw.body.open.ret;
-    case NT_FILE_DELETE:
-    case NT_FILE_RENAME: return raw.body.names.ret;
     case NT_NET_CONNECT: return -int64_t{raw.body.net.err};
-    default: return 0;
+    default: return IsAct(raw.header.type) ? raw.body.act.ret : 0;
   }
 }
 
@@ -205,13 +286,17 @@ void WriteBody(const EventFacts& facts, WireWriter* out) {
     case NT_EXIT: WriteExit(*facts.raw, out); break;
     case NT_CRED: WriteCredChange(*facts.raw, out); break;
     case NT_FILE_OPEN:
-    case NT_FILE_DENIED:
-    case NT_FILE_DELETE:
-    case NT_FILE_RENAME: WriteFile(facts, out); break;
+    case NT_FILE_DENIED: WriteFile(facts, out); break;
     case NT_NET_CONNECT:
     case NT_NET_ACCEPT:
     case NT_NET_CLOSE: WriteNet(*facts.raw, out); break;
-    default: break;
+    default:
+      if (IsFileAct(facts.raw->header.type)) {
+        WriteFile(facts, out);
+      } else if (IsAct(facts.raw->header.type)) {
+        WriteCall(facts, out);
+      }
+      break;
   }
 }
 

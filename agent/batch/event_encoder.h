@@ -40,6 +40,10 @@ struct EventFacts {
   std::string_view hook;
   std::string_view syscall;
   std::string_view prev_exe;  // exec
+  std::string_view text;      // of a call: what is no path
+  std::string operation;
+  const Process* target = nullptr;  // of a call on another process, where it is known
+  uint32_t target_pid = 0;
   PathFacts path, new_path;
   std::vector<GapNote> gaps;
   std::vector<RedactionNote> redactions;
@@ -47,7 +51,10 @@ struct EventFacts {
   void Clear() {
     actor = nullptr;
     child = nullptr;
-    hook = syscall = prev_exe = {};
+    hook = syscall = prev_exe = text = {};
+    operation.clear();
+    target = nullptr;
+    target_pid = 0;
     path = new_path = PathFacts();
     gaps.clear();
     redactions.clear();

@@ -29,6 +29,7 @@
 #include "agent/capture/ring_reader.h"
 #include "agent/capture/scope_seed.h"
 #include "agent/capture/tracefs.h"
+#include "agent/decode/acts.h"
 #include "nodetrail.skel.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/fd.h"
@@ -366,11 +367,15 @@ Status CaptureImpl::Attach(const KernelReport& report) {
             per_syscall_ ? "per-syscall tracepoints are in use" : "the sys_enter and sys_exit switch is in use");
       continue;
     }
-    auto known = outcome.find(plan.program);  // a program may serve several domains
+    auto known = outcome.find(plan.hook);  // a hook may serve several domains
     if (known == outcome.end()) {
-      known = outcome.emplace(plan.program, AttachOne(plan, tracefs ? &*tracefs : nullptr)).first;
+      known = outcome.emplace(plan.hook, AttachOne(plan, tracefs ? &*tracefs : nullptr)).first;
     }
     const Status& status = known->second;
+    if (status.code() == Code::kNotFound && plan.mechanism == Mechanism::kPerSyscall) {
+      Cover(plan, HookState::kOff, "this kernel has no such system call");
+      continue;
+    }
     if (!status.ok()) {
       const std::string why(no_tracefs.empty() ? status.message() : std::string_view(no_tracefs));
       log::Warn(fmt::format("capture: {} isn't attached: {}", plan.hook, why));
@@ -398,8 +403,8 @@ void CaptureImpl::CoverBlindSpots(const KernelReport& report) {
   HookPlan compat;
   compat.hook = "syscall/compat32";
   compat.domain = "file";
-  compat.kinds = {"file.open",   "file.create", "file.denied", "file.delete",
-                  "file.rename", "cred.change", "net.connect", "net.accept"};
+  compat.kinds = {"file.open", "file.create", "file.denied", "cred.change", "net.connect", "net.accept"};
+  for (const ActType& type : ActTypes()) compat.kinds.emplace_back(type.kind);
   if (!report.ia32_emulation) {
     Cover(compat, HookState::kOff, "this kernel runs no 32-bit system calls");
   } else if (per_syscall_) {
@@ -411,7 +416,8 @@ void CaptureImpl::CoverBlindSpots(const KernelReport& report) {
   HookPlan io_uring;
   io_uring.hook = "io_uring";
   io_uring.domain = "file";
-  io_uring.kinds = {"file.open", "file.create", "file.denied", "file.delete", "file.rename", "net.accept"};
+  io_uring.kinds = {"file.open",    "file.create", "file.denied",   "file.delete",   "file.rename",      "file.link",
+                    "file.symlink", "file.mkdir",  "file.setxattr", "file.truncate", "file.removexattr", "net.accept"};
   if (report.io_uring.granted) {
     Cover(io_uring, HookState::kAbsent, "file operations and accepts submitted by io_uring are not seen");
   } else {

@@ -25,8 +25,8 @@ struct HookPlan {
   std::vector<std::string> kinds;
 };
 
-// From a program's name and ELF section: one plan per domain it serves. None:
-// not one of ours.
+// From a program's name and ELF section: one plan per hook and domain it serves.
+// None: not one of ours.
 std::vector<HookPlan> PlansOf(std::string_view program, std::string_view section);
 
 }  // namespace nodetrail::agent

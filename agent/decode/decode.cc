@@ -6,6 +6,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "agent/decode/acts.h"
+
 namespace nodetrail::agent {
 namespace {
 
@@ -31,6 +33,7 @@ constexpr std::array<TailRule, NT_TAIL_MAX> kTailRules = [] {
   rules[NT_TAIL_SCRIPT] = {TailForm::kUserString, NT_PATH_MAX};
   rules[NT_TAIL_CGROUP] = {TailForm::kPath, NT_PATH_MAX};
   rules[NT_TAIL_PREV_EXE] = {TailForm::kPath, NT_PATH_MAX};
+  rules[NT_TAIL_TEXT] = {TailForm::kUserString, NT_PATH_MAX};
   return rules;
 }();
 
@@ -73,13 +76,11 @@ int BodySize(uint16_t type) {
     case NT_CRED: return sizeof(nt_cred_change);
     case NT_FILE_OPEN:
     case NT_FILE_DENIED: return sizeof(nt_file_open);
-    case NT_FILE_DELETE:
-    case NT_FILE_RENAME: return sizeof(nt_file_names);
     case NT_NET_CONNECT:
     case NT_NET_ACCEPT:
     case NT_NET_CLOSE: return sizeof(nt_net);
     case NT_CGROUP: return sizeof(nt_cgroup);
-    default: return -1;
+    default: return IsAct(type) ? static_cast<int>(sizeof(nt_act)) : -1;
   }
 }
 

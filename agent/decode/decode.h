@@ -43,7 +43,7 @@ union RecordBody {
   nt_exit exit;         // NT_EXIT
   nt_cred_change cred;  // NT_CRED
   nt_file_open open;    // NT_FILE_OPEN, NT_FILE_DENIED
-  nt_file_names names;  // NT_FILE_DELETE, NT_FILE_RENAME
+  nt_act act;           // the types of abi/acts.h: acts.h tells what its arguments mean
   nt_net net;           // NT_NET_*
   nt_cgroup cgroup;     // NT_CGROUP
 };

@@ -7,7 +7,10 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
+#include <set>
 
+#include "agent/decode/acts.h"
 #include "agent/decode/paths.h"
 #include "tests/fakes/seed_records.h"
 
@@ -96,7 +99,7 @@ TEST(Decode, NamesWhatIsWrong) {
   bad.push_back(std::byte{0});
   EXPECT_EQ(DecodeOf(bad), Reject::kLength);
   EXPECT_EQ(DecodeOf(Resized(good, NT_RECORD_MAX + 1)), Reject::kLength);
-  for (const uint16_t type : {uint16_t{0}, uint16_t{NT_CGROUP + 1}, uint16_t{0xffff}}) {
+  for (const uint16_t type : {uint16_t{0}, uint16_t{NT_EXEC_FAILED + 1}, uint16_t{0xffff}}) {
     bad = good;
     Poke(&bad, offsetof(nt_header, type), type);
     EXPECT_EQ(DecodeOf(bad), Reject::kType) << type;
@@ -105,7 +108,7 @@ TEST(Decode, NamesWhatIsWrong) {
   EXPECT_EQ(DecodeOf(Resized(good, kFixed + sizeof(nt_exec) + 3)), Reject::kTailHeader);
 
   const auto with = [](nt_tail kind, std::string_view bytes) {
-    return RecordBuilder(NT_FILE_DELETE).Body(nt_file_names{}).Tail(kind, bytes);
+    return RecordBuilder(NT_FILE_DELETE).Body(nt_act{}).Tail(kind, bytes);
   };
   EXPECT_EQ(DecodeOf(with(NT_TAIL_MAX, "x").Build()), Reject::kTailKind);
   EXPECT_EQ(DecodeOf(with(static_cast<nt_tail>(0), "").Build()), Reject::kTailKind);
@@ -220,6 +223,38 @@ TEST(DecoderCorpus, SeedsAreUpToDate) {
   constexpr char kAsItIs = 7;  // nothing is repaired
   for (const auto& [name, builder] : SeedRecords()) check(name, kAsItIs, builder.Build());
   for (const auto& [name, record] : OddRecords()) check(name, kAsItIs, record);
+}
+
+TEST(Acts, EachNumberIsOneCallOfOneType) {
+  std::set<uint32_t> native, i386;
+  for (const ActCall& call : ActCalls()) {
+    SCOPED_TRACE(call.name);
+    EXPECT_TRUE(call.nr == 0 || native.insert(call.nr).second);
+    EXPECT_TRUE(call.nr32 == 0 || i386.insert(call.nr32).second);
+    EXPECT_TRUE(IsAct(call.type));
+    for (const uint32_t at : {NT_S_AT_PATH, NT_S_AT_DIR, NT_S_AT_PATH2, NT_S_AT_DIR2, NT_S_AT_FD, NT_S_AT_TEXT}) {
+      EXPECT_LE(NT_S_OF(call.shape, at), 4U) << "the probes read the first four only";
+    }
+    EXPECT_TRUE(call.nr == 0 || FindActCall(call.nr, false) == &call);
+    EXPECT_TRUE(call.nr32 == 0 || FindActCall(call.nr32, true) == &call);
+  }
+  for (const ActType& type : ActTypes()) {
+    EXPECT_EQ(BodySize(type.type), static_cast<int>(sizeof(nt_act))) << type.kind;
+  }
+  EXPECT_EQ(FindActCall(0, true), nullptr);
+  EXPECT_EQ(FindActCall(0x40000000 | 545, false), FindActCall(322, false)) << "x32's execveat";
+  EXPECT_EQ(FindActCall(39, false), nullptr) << "getpid";
+}
+
+TEST(Acts, ArgumentsByTheirMeaning) {
+  nt_act act{};
+  for (size_t i = 0; i < 6; ++i) act.args[i] = 10 + i;
+  const ActCall* mount = FindActCall(165, false);
+  ASSERT_NE(mount, nullptr);
+  EXPECT_EQ(ActArgument(act, *mount, NT_S_AT_PATH), 11U);
+  EXPECT_EQ(ActArgument(act, *mount, NT_S_AT_PATH2), 10U);
+  EXPECT_EQ(ActArgument(act, *mount, NT_S_AT_TEXT), 12U);
+  EXPECT_EQ(ActArgument(act, *mount, NT_S_AT_FD), std::nullopt);
 }
 
 }  // namespace

@@ -2,12 +2,14 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
 #include "agent/enrich/host.h"
+#include "agent/enrich/operations.h"
 #include "agent/enrich/syscall_names.h"
 
 namespace nodetrail::agent {
@@ -107,6 +109,32 @@ TEST(SyscallNames, BothTables) {
   EXPECT_EQ(SyscallName(5, true), "open");
   EXPECT_EQ(SyscallName(5, false), "");  // fstat
   EXPECT_EQ(SyscallName(38, true), "rename");
+}
+
+TEST(Operations, AreSpeltAsTheKernelSpellsThem) {
+  const auto name = [](uint16_t type, std::initializer_list<uint64_t> args) {
+    nt_act act{};
+    std::copy(args.begin(), args.end(), act.args);
+    return OperationName(type, act, false);
+  };
+  EXPECT_EQ(name(NT_PTRACE, {0x4206}), "PTRACE_SEIZE");
+  EXPECT_EQ(name(NT_PTRACE, {0x9999}), "0x9999");
+  EXPECT_EQ(name(NT_NS_UNSHARE, {0x10000000 | 0x20000}), "CLONE_NEWNS|CLONE_NEWUSER");
+  EXPECT_EQ(name(NT_NS_UNSHARE, {0xffffffff00000000U | 0x20000 | 1}), "CLONE_NEWNS|0x1") << "an int: the rest is noise";
+  EXPECT_EQ(name(NT_NS_SETNS, {3, 0}), "any");
+  EXPECT_EQ(name(NT_FS_MOUNT, {0, 0, 0, 0xc0ed0000 | 4096 | 1}), "MS_RDONLY|MS_BIND");
+  EXPECT_EQ(name(NT_FS_UMOUNT, {0, 0}), "0");
+  EXPECT_EQ(name(NT_REBOOT, {0, 0, 0x89abcdef}), "LINUX_REBOOT_CMD_CAD_ON");
+  EXPECT_EQ(name(NT_BPF_DETACH, {9}), "BPF_PROG_DETACH");
+  EXPECT_EQ(name(NT_FILE_CHMOD, {1}), "");
+}
+
+TEST(SyscallNames, OfBothTables) {
+  EXPECT_EQ(SyscallName(257, false), "openat");
+  EXPECT_EQ(SyscallName(268, false), "fchmodat");
+  EXPECT_EQ(SyscallName(306, true), "fchmodat");
+  EXPECT_EQ(SyscallName(59, false), "execve");
+  EXPECT_EQ(SyscallName(39, false), "");
 }
 
 }  // namespace

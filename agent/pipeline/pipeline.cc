@@ -31,6 +31,8 @@ constexpr uint64_t kMs = 1'000'000;
 constexpr uint64_t kCounterIntervalNs = 50 * kMs;
 // A file-system walk: not more often, however much is lost.
 constexpr uint64_t kReapIntervalNs = 1000 * kMs;
+// PROC_PID_INIT_INO of linux/proc_ns.h: pids there are the host's.
+constexpr uint32_t kInitPidNs = 0xeffffffc;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 std::string_view StateName(HookState state) {
@@ -307,6 +309,10 @@ void PipelineImpl::OnEvent(RawEvent& raw) {
   facts_.actor = actor;
   facts_.child = child;
   resource_.Read(raw, replaced.get(), &facts_);
+  // A pid is the caller's word; only in the host's pid namespace it is ours.
+  if (facts_.target_pid != 0 && raw.task.pid_ns == kInitPidNs) {
+    facts_.target = table_.Newest(facts_.target_pid);
+  }
   facts_.hook = hooks_.Find(facts_.kind, type == NT_CRED ? CredCauseSyscall(raw.body.cred.cause) : facts_.syscall);
   facts_.t_wall_ns = Wall(raw.header.ktime_boot_ns);
   facts_.seq = policy_.TakeSeq();

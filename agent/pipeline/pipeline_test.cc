@@ -377,9 +377,10 @@ TEST_F(PipelineTest, FailuresCarryTheCallersPathAndErrno) {
                   .Tail(NT_TAIL_USER_PATH, "../etc/./shadow")
                   .Path(NT_TAIL_BASE, "/tmp")
                   .Time(clock.boot_ns + 5000));
-  nt_file_names names_body{};
+  nt_act names_body{};
   names_body.syscall_nr = 87;
-  names_body.user_read_late = 1;
+  names_body.args[0] = names_body.args[1] = names_body.args[3] = 1;  // pointers that are not null
+  names_body.has = NT_ACT_READ_LATE;
   source.Push(RecordBuilder(NT_FILE_DELETE)
                   .Task(task)
                   .Body(names_body)
@@ -407,6 +408,84 @@ TEST_F(PipelineTest, FailuresCarryTheCallersPathAndErrno) {
   EXPECT_EQ(renamed.file().path().path(), "/tmp/a");
   EXPECT_EQ(renamed.file().new_path().path(), "");
   EXPECT_EQ(renamed.gaps(1).what() == "resource.new_path" || renamed.gaps(2).what() == "resource.new_path", true);
+}
+
+TEST_F(PipelineTest, CallsTellWhatTheyWereAskedToDo) {
+  Start();
+  const nt_task task = Spawn(200, "/bin/mount", {"mount"});
+  const nt_task other = Spawn(201, "/bin/target", {"target"});
+  uint64_t at = clock.boot_ns + 5000;
+  const auto act = [](uint32_t nr, std::initializer_list<uint64_t> args) {
+    nt_act body{};
+    body.syscall_nr = nr;
+    std::copy(args.begin(), args.end(), body.args);
+    return body;
+  };
+  const auto push = [&](nt_type type, const nt_act& body) {
+    return RecordBuilder(type).Task(task).Body(body).Time(at += 10);
+  };
+  source.Push(push(NT_FS_MOUNT, act(165, {1, 1, 1, 6}))
+                  .Tail(NT_TAIL_USER_PATH, "mnt")
+                  .Path(NT_TAIL_BASE, "/srv")
+                  .Tail(NT_TAIL_USER_PATH2, "none")
+                  .Path(NT_TAIL_BASE2, "/srv")
+                  .Tail(NT_TAIL_TEXT, "tmpfs"));
+  source.Push(push(NT_FS_MOUNT, act(165, {1, 1, 0, 4096}))
+                  .Tail(NT_TAIL_USER_PATH, "/mnt")
+                  .Tail(NT_TAIL_USER_PATH2, "a")
+                  .Path(NT_TAIL_BASE2, "/srv"));
+  source.Push(push(NT_PTRACE, act(101, {16, 201})));
+  nt_act chmod = act(91, {3, 04755});
+  chmod.before = {.dev = 1,
+                  .ino = 7,
+                  .size = 9,
+                  .mode = 0100644,
+                  .uid = 0,
+                  .gid = 0,
+                  .nlink = 1,
+                  .fs_magic = 0,
+                  .flags = NT_FILE_VALID};
+  chmod.after = chmod.before;
+  chmod.after.mode = 0104755;
+  source.Push(push(NT_FILE_CHMOD, chmod).Path(NT_TAIL_PATH, "/bin/tool"));
+  source.Push(push(NT_FILE_CHOWN, act(92, {1, 0, 0xffffffff})).Tail(NT_TAIL_USER_PATH, "/x"));
+  source.Push(push(NT_FILE_SETXATTR, act(188, {1, 1})).Tail(NT_TAIL_USER_PATH, "/x"));
+  nt_act failed = act(59, {1});
+  failed.ret = -2;
+  source.Push(push(NT_EXEC_FAILED, failed).Tail(NT_TAIL_USER_PATH, "/no/such"));
+  Stop();
+  const auto mounts = sink.Events(event::v1::KIND_FS_MOUNT);
+  ASSERT_EQ(mounts.size(), 2U);
+  EXPECT_EQ(mounts[0].call().path().path(), "/srv/mnt");
+  EXPECT_EQ(mounts[0].call().source().path(), "none") << "no file: not joined to the working directory";
+  EXPECT_EQ(mounts[0].call().text(), "tmpfs");
+  EXPECT_EQ(mounts[0].call().operation(), "MS_NOSUID|MS_NODEV");
+  EXPECT_EQ(mounts[0].call().args_size(), 6);
+  EXPECT_EQ(mounts[1].call().source().path(), "/srv/a") << "a bind mount's source is a file";
+  const Event ptrace = sink.Events(event::v1::KIND_PTRACE)[0];
+  EXPECT_EQ(ptrace.call().operation(), "PTRACE_ATTACH");
+  EXPECT_EQ(ptrace.call().target_pid(), other.tgid);
+  EXPECT_EQ(ptrace.call().target_exe(), "/bin/target");
+  EXPECT_EQ(ptrace.call().target_uid().size(), 16U);
+  const Event mode = sink.Events(event::v1::KIND_FILE_CHMOD)[0];
+  EXPECT_EQ(mode.file().path().path(), "/bin/tool");
+  EXPECT_EQ(mode.file().before().mode(), 0100644U);
+  EXPECT_EQ(mode.file().file().mode(), 0104755U);
+  EXPECT_EQ(mode.file().requested().mode(), 04755U);
+  const auto lacks = [](const Event& event, const std::string& what) {
+    return std::any_of(event.gaps().begin(), event.gaps().end(), [&](const auto& gap) { return gap.what() == what; });
+  };
+  EXPECT_FALSE(lacks(mode, "resource.before"));
+  const Event owner = sink.Events(event::v1::KIND_FILE_CHOWN)[0];
+  EXPECT_TRUE(lacks(owner, "resource.before"));
+  EXPECT_TRUE(owner.file().requested().has_uid()) << "root is a request as well";
+  EXPECT_EQ(owner.file().requested().uid(), 0U);
+  EXPECT_EQ(owner.file().requested().gid(), 0xffffffffU);
+  EXPECT_TRUE(lacks(sink.Events(event::v1::KIND_FILE_SETXATTR)[0], "resource.text"));
+  const Event exec = sink.Events(event::v1::KIND_PROCESS_EXEC_FAILED)[0];
+  EXPECT_EQ(exec.outcome().error(), 2);
+  EXPECT_EQ(exec.call().syscall(), "execve");
+  EXPECT_EQ(exec.call().path().path(), "/no/such");
 }
 
 TEST_F(PipelineTest, NetworkExitAndCredentialChange) {

@@ -1,16 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/pipeline/resource.h"
 
+#include <fmt/format.h>
+
+#include "agent/decode/acts.h"
 #include "agent/decode/paths.h"
+#include "agent/enrich/operations.h"
 #include "agent/enrich/syscall_names.h"
 
 namespace nodetrail::agent {
 namespace {
 
+constexpr uint32_t kNsfsMagic = 0x6e736673;  // linux/magic.h
+
 bool Cut(const RawEvent& raw) { return (raw.header.flags & NT_F_TRUNCATED) != 0; }
 
 // A tail as long as a tail gets was probably longer: one more name did not fit.
 bool Full(std::string_view tail) { return tail.size() + 256 > NT_PATH_MAX; }
+
+// A mount from something that is a file: bound or moved. Otherwise its source
+// is a device's name, or any word.
+bool MountsAFile(const nt_act& act) {
+  constexpr uint64_t kBind = 4096, kMove = 8192;
+  return (act.args[3] & (kBind | kMove)) != 0;
+}
+
+// Attributes of a file that is named and not open can't be reached from here.
+bool LacksBefore(const RawEvent& raw) {
+  switch (raw.header.type) {
+    case NT_FILE_CHMOD:
+    case NT_FILE_CHOWN:
+    case NT_FILE_SETXATTR:
+    case NT_FILE_REMOVEXATTR:
+    case NT_FILE_UTIMES:
+    case NT_FILE_TRUNCATE: return raw.body.act.ret >= 0 && (raw.body.act.before.flags & NT_FILE_VALID) == 0;
+    default: return false;
+  }
+}
+
+void NoteDetached(const nt_file& file, EventFacts* facts) {
+  if ((file.flags & NT_FILE_DETACHED) == 0) return;
+  facts->gaps.push_back({"resource.path", "the path ends outside the actor's root directory"});
+}
 
 std::string_view WhyMissing(const RawEvent& raw) {
   return Cut(raw) ? "did not fit in the record" : "the kernel could not read the caller's memory";
@@ -63,6 +94,75 @@ void ResourceReader::FromUser(const RawEvent& raw, nt_tail user, nt_tail base, i
   out->path = buffers->path;
 }
 
+void ResourceReader::FromKernel(const RawEvent& raw, EventFacts* facts) {
+  facts->path.present = true;
+  facts->path.source = event::v1::PATH_SOURCE_KERNEL_OBJECT;
+  facts->path.truncated = Cut(raw) && Full(raw.Tail(NT_TAIL_PATH));
+  ReversePath(raw.Tail(NT_TAIL_PATH), &first_.path);
+  if (scrubber_->Suspect(first_.path)) scrubber_->ScrubPath("resource.path", &first_.path, &facts->redactions);
+  facts->path.path = first_.path;
+}
+
+void ResourceReader::Text(const RawEvent& raw, EventFacts* facts) {
+  facts->text = raw.Tail(NT_TAIL_TEXT);
+  if (!scrubber_->Suspect(facts->text)) return;
+  text_.assign(facts->text);
+  scrubber_->ScrubPath("resource.text", &text_, &facts->redactions);
+  facts->text = text_;
+}
+
+void ResourceReader::ReadAct(const RawEvent& raw, EventFacts* facts) {
+  const nt_act& act = raw.body.act;
+  const bool compat = (raw.header.flags & NT_F_COMPAT32) != 0;
+  const ActCall* call = FindActCall(act.syscall_nr, compat);
+  facts->syscall = (raw.header.flags & NT_F_IO_URING) != 0 ? "io_uring" : SyscallName(act.syscall_nr, compat);
+  facts->operation = OperationName(raw.header.type, act, compat);
+  if (call == nullptr) {
+    facts->gaps.push_back({"resource", "a system call that this agent does not know"});
+    return;
+  }
+  // A null pointer names nothing: utimensat on a descriptor, a mount without source.
+  const auto named = [&](uint32_t at) { return ActArgument(act, *call, at).value_or(0) != 0; };
+  if (raw.Has(NT_TAIL_PATH)) {
+    const nt_file& file = (act.before.flags & NT_FILE_VALID) != 0 ? act.before : act.after;
+    FromKernel(raw, facts);
+    if (file.fs_magic == kNsfsMagic) {
+      // It has no path; /proc spells it so, with the namespace's type.
+      first_.path = fmt::format("ns:[{}]", file.ino);
+      facts->path.path = first_.path;
+    } else {
+      NoteDetached(file, facts);
+    }
+  } else if (named(NT_S_AT_PATH)) {
+    FromUser(raw, NT_TAIL_USER_PATH, NT_TAIL_BASE, act.ret, "resource.path", &first_, &facts->path, facts);
+  }
+  if (named(NT_S_AT_PATH2)) {
+    if (raw.header.type == NT_FS_MOUNT && !MountsAFile(act) && raw.Has(NT_TAIL_USER_PATH2)) {
+      facts->new_path.present = true;
+      facts->new_path.source = event::v1::PATH_SOURCE_USER_STRING_RESOLVED;
+      User(raw, NT_TAIL_USER_PATH2, "resource.source", &second_, &facts->new_path, facts);
+      facts->new_path.path = facts->new_path.user_string;
+    } else {
+      FromUser(raw, NT_TAIL_USER_PATH2, NT_TAIL_BASE2, act.ret, "resource.new_path", &second_, &facts->new_path, facts);
+    }
+  }
+  if (raw.Has(NT_TAIL_TEXT)) {
+    Text(raw, facts);
+  } else if (named(NT_S_AT_TEXT)) {
+    facts->gaps.push_back({"resource.text", WhyMissing(raw)});
+  }
+  if ((act.has & NT_ACT_READ_LATE) != 0) {
+    facts->gaps.push_back({"resource.path", "the caller's string could be read only after the call"});
+  }
+  if (LacksBefore(raw)) {
+    facts->gaps.push_back({"resource.before", "the file was named, not open: these hooks see the name only"});
+  }
+  if (const auto pid = ActArgument(act, *call, NT_S_AT_PID)) {
+    const auto signed_pid = static_cast<int32_t>(*pid);
+    facts->target_pid = signed_pid > 0 ? static_cast<uint32_t>(signed_pid) : 0;
+  }
+}
+
 void ResourceReader::Read(const RawEvent& raw, const Image* replaced, EventFacts* facts) {
   const bool compat = (raw.header.flags & NT_F_COMPAT32) != 0;
   const bool ring = (raw.header.flags & NT_F_IO_URING) != 0;
@@ -82,37 +182,14 @@ void ResourceReader::Read(const RawEvent& raw, const Image* replaced, EventFacts
       const nt_file_open& open = raw.body.open;
       facts->syscall = ring ? "io_uring" : SyscallName(open.syscall_nr, compat);
       if (raw.Has(NT_TAIL_PATH)) {
-        facts->path.present = true;
-        facts->path.source = event::v1::PATH_SOURCE_KERNEL_OBJECT;
-        facts->path.truncated = Cut(raw) && Full(raw.Tail(NT_TAIL_PATH));
-        ReversePath(raw.Tail(NT_TAIL_PATH), &first_.path);
-        if (scrubber_->Suspect(first_.path)) {
-          scrubber_->ScrubPath("resource.path", &first_.path, &facts->redactions);
-        }
-        facts->path.path = first_.path;
+        FromKernel(raw, facts);
         if (raw.Has(NT_TAIL_USER_PATH)) {
           User(raw, NT_TAIL_USER_PATH, "resource.user_string", &first_, &facts->path, facts);
         }
       } else {
         FromUser(raw, NT_TAIL_USER_PATH, NT_TAIL_BASE, open.ret, "resource.path", &first_, &facts->path, facts);
       }
-      if ((open.file.flags & NT_FILE_DETACHED) != 0) {
-        facts->gaps.push_back({"resource.path", "the path ends outside the actor's root directory"});
-      }
-      break;
-    }
-    case NT_FILE_DELETE:
-    case NT_FILE_RENAME: {
-      const nt_file_names& names = raw.body.names;
-      facts->syscall = ring ? "io_uring" : SyscallName(names.syscall_nr, compat);
-      FromUser(raw, NT_TAIL_USER_PATH, NT_TAIL_BASE, names.ret, "resource.path", &first_, &facts->path, facts);
-      if (raw.header.type == NT_FILE_RENAME) {
-        FromUser(raw, NT_TAIL_USER_PATH2, NT_TAIL_BASE2, names.ret, "resource.new_path", &second_, &facts->new_path,
-                 facts);
-      }
-      if (names.user_read_late != 0) {
-        facts->gaps.push_back({"resource.path", "the caller's string could be read only after the call"});
-      }
+      NoteDetached(open.file, facts);
       break;
     }
     case NT_NET_CONNECT:
@@ -121,7 +198,9 @@ void ResourceReader::Read(const RawEvent& raw, const Image* replaced, EventFacts
             {"resource.remote_ip", "from the caller's memory: the attempt failed before the kernel used an address"});
       }
       break;
-    default: break;
+    default:
+      if (IsAct(raw.header.type)) ReadAct(raw, facts);
+      break;
   }
   // For a connect, the opening of the socket is the act itself.
   if ((raw.task.flags & NT_T_SNAPSHOT) != 0 && raw.header.type != NT_NET_CONNECT) {

@@ -18,7 +18,7 @@ class ResourceReader {
  public:
   explicit ResourceReader(Scrubber* scrubber) : scrubber_(scrubber) {}
 
-  // Fills paths, system call, prev_exe, gaps and redactions. `replaced`: the
+  // Fills paths, system call and operation, text, target_pid, prev_exe, gaps and redactions. `replaced`: the
   // image before an exec, may be null.
   void Read(const RawEvent& raw, const Image* replaced, EventFacts* facts);
 
@@ -31,9 +31,13 @@ class ResourceReader {
   void User(const RawEvent& raw, nt_tail user, std::string_view field, Buffers* buffers, PathFacts* out,
             EventFacts* facts);
 
+  void FromKernel(const RawEvent& raw, EventFacts* facts);
+  void ReadAct(const RawEvent& raw, EventFacts* facts);
+  void Text(const RawEvent& raw, EventFacts* facts);
+
   Scrubber* scrubber_;
   Buffers first_, second_;
-  std::string prev_exe_;
+  std::string prev_exe_, text_;
 };
 
 }  // namespace nodetrail::agent

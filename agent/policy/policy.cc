@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "agent/decode/acts.h"
 #include "nodetrail/schema/labels.h"
 
 namespace nodetrail::agent {
@@ -13,6 +14,18 @@ namespace {
 uint64_t Delta(uint64_t before, uint64_t now) { return now >= before ? now - before : now; }
 
 constexpr std::array<std::string_view, NT_SELF_MAX> kSelfRules = {"", "self.agent", "self.companion", "self.other"};
+
+// By the label that abi/acts.h gives: the schema knows the number.
+event::v1::Kind KindOfAct(uint16_t type) {
+  static const auto kKinds = [] {
+    std::array<event::v1::Kind, NT_TYPE_MAX> kinds{};
+    for (const ActType& act : ActTypes()) {
+      kinds[act.type] = schema::ParseKind(act.kind).value_or(event::v1::KIND_UNSPECIFIED);
+    }
+    return kinds;
+  }();
+  return type < kKinds.size() ? kKinds[type] : event::v1::KIND_UNSPECIFIED;
+}
 
 }  // namespace
 
@@ -24,12 +37,10 @@ event::v1::Kind KindOfType(uint16_t type) {
     case NT_CRED: return event::v1::KIND_CRED_CHANGE;
     case NT_FILE_OPEN: return event::v1::KIND_FILE_OPEN;
     case NT_FILE_DENIED: return event::v1::KIND_FILE_DENIED;
-    case NT_FILE_DELETE: return event::v1::KIND_FILE_DELETE;
-    case NT_FILE_RENAME: return event::v1::KIND_FILE_RENAME;
     case NT_NET_CONNECT: return event::v1::KIND_NET_CONNECT;
     case NT_NET_ACCEPT: return event::v1::KIND_NET_ACCEPT;
     case NT_NET_CLOSE: return event::v1::KIND_NET_CLOSE;
-    default: return event::v1::KIND_UNSPECIFIED;
+    default: return KindOfAct(type);
   }
 }
 

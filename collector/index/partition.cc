@@ -221,6 +221,9 @@ Status PartitionWriter::Add(int64_t position, const schema::EventView& view, std
   if (e.has_file()) {
     path = e.file().path().path();
     path2 = e.file().new_path().path();
+  } else if (e.has_call()) {
+    path = e.call().path().path();
+    path2 = e.call().source().path();
   } else if (e.has_exec() && view.process != nullptr) {
     path = view.process->exe();
     path2 = view.process->script();
@@ -258,6 +261,7 @@ Status PartitionWriter::Add(int64_t position, const schema::EventView& view, std
   put.Bind(32, number(exit, e.exit().exit_code())).Bind(33, number(exit && e.exit().signal() != 0, e.exit().signal()));
   put.Bind(34, number(exit || close, exit ? e.exit().duration_ns() : e.net().duration_ns()));
   const auto* file = e.has_file() && e.file().has_file() ? &e.file().file() : nullptr;
+  if (e.has_call() && e.call().has_file()) file = &e.call().file();
   if (e.has_exec() && view.process != nullptr && view.process->has_exe_file()) file = &view.process->exe_file();
   put.Bind(35, number(file != nullptr, file != nullptr ? file->ino() : 0));
   put.Bind(36, number(close, e.net().bytes_sent())).Bind(37, number(close, e.net().bytes_received()));

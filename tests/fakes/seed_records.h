@@ -5,6 +5,7 @@
 #ifndef NODETRAIL_TESTS_FAKES_SEED_RECORDS_H_
 #define NODETRAIL_TESTS_FAKES_SEED_RECORDS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -13,14 +14,33 @@
 #include <utility>
 #include <vector>
 
+#include "agent/decode/acts.h"
 #include "tests/fakes/record_builder.h"
 
 namespace nodetrail::agent {
 
+// A call of this type, with all that its shape can carry.
+inline RecordBuilder ActRecord(uint16_t type) {
+  const auto calls = ActCalls();
+  const auto call = std::find_if(calls.begin(), calls.end(), [type](const ActCall& c) { return c.type == type; });
+  const bool bpf = type == NT_BPF_ATTACH || type == NT_BPF_DETACH;  // told apart by their first argument
+  const uint32_t shape = call == calls.end() ? 0 : call->shape;
+  nt_act act{};
+  act.syscall_nr = call == calls.end() ? (bpf ? 321 : 0) : call->nr;
+  for (nt_u64& arg : act.args) arg = 1;
+  RecordBuilder record(static_cast<nt_type>(type));
+  record.Body(act);
+  if (NT_S_OF(shape, NT_S_AT_PATH) != 0) record.Tail(NT_TAIL_USER_PATH, "a").Path(NT_TAIL_BASE, "/tmp/d");
+  if (NT_S_OF(shape, NT_S_AT_PATH2) != 0) record.Tail(NT_TAIL_USER_PATH2, "../b").Path(NT_TAIL_BASE2, "/tmp/d");
+  if (NT_S_OF(shape, NT_S_AT_FD) != 0) record.Path(NT_TAIL_PATH, "/tmp/open");
+  if (NT_S_OF(shape, NT_S_AT_TEXT) != 0) record.Tail(NT_TAIL_TEXT, "text");
+  return record;
+}
+
 inline std::vector<std::pair<std::string, RecordBuilder>> SeedRecords() {
   const nt_task task = TestTask(4242, 5'000'000'123, 100, 4'000'000'456, "probe");
   std::vector<std::pair<std::string, RecordBuilder>> out;
-  const auto add = [&](const char* name, RecordBuilder builder) {
+  const auto add = [&](const std::string& name, RecordBuilder builder) {
     out.emplace_back(name, builder.Task(task).Time(6'000'000'000).Cpu(1, 77));
   };
   nt_exec exec{};
@@ -59,14 +79,7 @@ inline std::vector<std::pair<std::string, RecordBuilder>> SeedRecords() {
   open.file.flags = 0;
   add("denied",
       RecordBuilder(NT_FILE_DENIED).Body(open).Tail(NT_TAIL_USER_PATH, "../etc/shadow").Path(NT_TAIL_BASE, "/tmp"));
-  const nt_file_names names{};
-  add("delete", RecordBuilder(NT_FILE_DELETE).Body(names).Tail(NT_TAIL_USER_PATH, "/tmp/probe"));
-  add("rename", RecordBuilder(NT_FILE_RENAME)
-                    .Body(names)
-                    .Tail(NT_TAIL_USER_PATH, "a")
-                    .Path(NT_TAIL_BASE, "/tmp/d")
-                    .Tail(NT_TAIL_USER_PATH2, "../b")
-                    .Path(NT_TAIL_BASE2, "/tmp/d"));
+  for (const ActType& type : ActTypes()) add(std::string(type.kind), ActRecord(type.type));
   nt_net net{};
   net.family = 2;
   net.protocol = 6;
@@ -85,7 +98,7 @@ inline std::vector<std::pair<std::string, RecordBuilder>> SeedRecords() {
 inline std::vector<std::pair<std::string, std::vector<std::byte>>> OddRecords() {
   std::vector<std::pair<std::string, std::vector<std::byte>>> out;
   const auto names = [](nt_tail kind, std::string_view bytes) {
-    return RecordBuilder(NT_FILE_DELETE).Body(nt_file_names{}).Tail(kind, bytes);
+    return RecordBuilder(NT_FILE_DELETE).Body(nt_act{}).Tail(kind, bytes);
   };
   const std::vector<std::byte> good = SeedRecords().front().second.Build();
   const auto changed = [&good](size_t at, uint16_t value) {

@@ -8,6 +8,7 @@
 
 #include <filesystem>
 
+#include "agent/decode/acts.h"
 #include "tests/root/expect.h"
 #include "tests/root/fixture.h"
 
@@ -29,7 +30,7 @@ class NamesTest : public RootTest {
     int64_t ret = 0;
     std::string name = {}, base = {};    // base "": the name is absolute
     std::string name2 = {}, base2 = {};  // of a rename
-    uint32_t at_flags = 0, is_dir = 0, late = 0;
+    uint32_t at_flags = 0, late = 0;
   };
 
   void Expect(const Outcome& run, uint16_t type, const Want& want) {
@@ -39,17 +40,27 @@ class NamesTest : public RootTest {
     const Record* record = run.Only(truth);
     ASSERT_NE(record, nullptr);
     ASSERT_EQ(record->type(), type);
-    const nt_file_names& names = record->event.body.names;
+    const nt_act& names = record->event.body.act;
+    const agent::ActCall* call = agent::FindActCall(names.syscall_nr, false);
+    ASSERT_NE(call, nullptr);
     ExpectTask(record->event.task, truth);
     ExpectTime(*record, truth);
     EXPECT_EQ(record->event.header.flags, 0u);
     EXPECT_EQ(names.ret, truth.at("ret").get<int64_t>());
-    EXPECT_EQ(names.dfd, truth.value("dfd", AT_FDCWD));
-    EXPECT_EQ(names.dfd2, truth.value("dfd2", AT_FDCWD));
-    EXPECT_EQ(names.at_flags, want.at_flags);
-    EXPECT_EQ(names.is_dir, want.is_dir);
+    const auto dfd = [&](uint32_t at) {
+      return static_cast<int32_t>(agent::ActArgument(names, *call, at).value_or(static_cast<uint64_t>(AT_FDCWD)));
+    };
+    EXPECT_EQ(dfd(NT_S_AT_DIR), truth.value("dfd", AT_FDCWD));
+    EXPECT_EQ(dfd(NT_S_AT_DIR2), truth.value("dfd2", AT_FDCWD));
+    // The flags are the last argument of those calls that have any.
+    const uint64_t at_flags = want.syscall_nr == kNrUnlinkat    ? names.args[2]
+                              : want.syscall_nr == kNrRenameat2 ? names.args[4]
+                                                                : 0;
+    EXPECT_EQ(at_flags, want.at_flags);
     EXPECT_EQ(names.syscall_nr, want.syscall_nr);
-    EXPECT_EQ(names.user_read_late, want.late);
+    EXPECT_EQ(names.has, want.late != 0 ? uint32_t{NT_ACT_READ_LATE} : 0U);
+    ExpectNoFile(names.before);
+    ExpectNoFile(names.after);
     std::vector<nt_tail> tails = {NT_TAIL_USER_PATH};
     EXPECT_EQ(record->event.Tail(NT_TAIL_USER_PATH), want.name);
     if (!want.base.empty()) {
@@ -81,9 +92,9 @@ TEST_F(NamesTest, Deletes) {
   ExpectDelete(DoOk({"unlinkat", dir, "b", "0"}), {.syscall_nr = kNrUnlinkat, .name = "b", .base = dir});
   ExpectDelete(DoOk({"chdir=" + dir, "unlink", "../d/./c"}),
                {.syscall_nr = kNrUnlink, .name = "../d/./c", .base = dir});
-  ExpectDelete(DoOk({"rmdir", Dir("d/e")}), {.syscall_nr = kNrRmdir, .name = Dir("d/e"), .is_dir = 1});
+  ExpectDelete(DoOk({"rmdir", Dir("d/e")}), {.syscall_nr = kNrRmdir, .name = Dir("d/e")});
   ExpectDelete(DoOk({"unlinkat", dir, "f", "0x200"}),
-               {.syscall_nr = kNrUnlinkat, .name = "f", .base = dir, .at_flags = AT_REMOVEDIR, .is_dir = 1});
+               {.syscall_nr = kNrUnlinkat, .name = "f", .base = dir, .at_flags = AT_REMOVEDIR});
 }
 
 TEST_F(NamesTest, DeletesThatFail) {
@@ -91,15 +102,13 @@ TEST_F(NamesTest, DeletesThatFail) {
   MakeFile("full/x");
   ExpectDelete(DoOk({"unlink", Dir("none")}), {.syscall_nr = kNrUnlink, .ret = -ENOENT, .name = Dir("none")});
   ExpectDelete(DoOk({"unlink", Dir("full")}), {.syscall_nr = kNrUnlink, .ret = -EISDIR, .name = Dir("full")});
-  ExpectDelete(DoOk({"rmdir", Dir("full")}),
-               {.syscall_nr = kNrRmdir, .ret = -ENOTEMPTY, .name = Dir("full"), .is_dir = 1});
+  ExpectDelete(DoOk({"rmdir", Dir("full")}), {.syscall_nr = kNrRmdir, .ret = -ENOTEMPTY, .name = Dir("full")});
   ExpectDelete(DoOk({"uid=65534", "unlink", Dir("full/x")}),
                {.syscall_nr = kNrUnlink, .ret = -EACCES, .name = Dir("full/x")});
   ExpectDelete(DoOk({"uid=65534", "unlinkat", Dir(), "full/x", "0"}),
                {.syscall_nr = kNrUnlinkat, .ret = -EACCES, .name = "full/x", .base = Dir()});
-  ExpectDelete(
-      DoOk({"unlinkat", Dir(), "x", "0x200"}),
-      {.syscall_nr = kNrUnlinkat, .ret = -ENOENT, .name = "x", .base = Dir(), .at_flags = AT_REMOVEDIR, .is_dir = 1});
+  ExpectDelete(DoOk({"unlinkat", Dir(), "x", "0x200"}),
+               {.syscall_nr = kNrUnlinkat, .ret = -ENOENT, .name = "x", .base = Dir(), .at_flags = AT_REMOVEDIR});
 }
 
 TEST_F(NamesTest, NamesOfAnyBytes) {

@@ -43,7 +43,7 @@ typedef __s64 nt_s64;
 #define NT_STATIC_ASSERT(cond, msg) _Static_assert(cond, msg)
 #endif
 
-#define NT_ABI_VERSION 1
+#define NT_ABI_VERSION 2
 
 /* Bounds. Who needs them: the per-CPU scratch in bpf/, the decoder's checks. */
 #define NT_RECORD_MAX 32768u   /* whole record */
@@ -66,7 +66,45 @@ enum nt_type {
 	NT_NET_ACCEPT = 10,
 	NT_NET_CLOSE = 11,
 	NT_CGROUP = 12,      /* first sight of a cgroup: its path; no event of its own */
-	NT_TYPE_MAX = 32,    /* size of the counter arrays */
+	/* struct nt_act from here on, and FILE_DELETE, FILE_RENAME: abi/acts.h */
+	NT_FILE_LINK = 13,
+	NT_FILE_SYMLINK = 14,
+	NT_FILE_MKDIR = 15,
+	NT_FILE_MKNOD = 16,
+	NT_FILE_CHMOD = 17,
+	NT_FILE_CHOWN = 18,
+	NT_FILE_SETXATTR = 19,
+	NT_FILE_REMOVEXATTR = 20,
+	NT_FILE_UTIMES = 21,
+	NT_FILE_TRUNCATE = 22,
+	NT_FILE_BY_HANDLE = 23,
+	NT_FS_MOUNT = 24,
+	NT_FS_UMOUNT = 25,
+	NT_FS_MOVE_MOUNT = 26,
+	NT_FS_PIVOT_ROOT = 27,
+	NT_FS_CHROOT = 28,
+	NT_NS_SETNS = 29,
+	NT_NS_UNSHARE = 30,
+	NT_PRCTL = 31,
+	NT_SECCOMP = 32,
+	NT_KEYCTL = 33,
+	NT_PTRACE = 34,
+	NT_PROC_MEM_WRITE = 35,
+	NT_KMOD_LOAD = 36,
+	NT_KMOD_UNLOAD = 37,
+	NT_BPF_LOAD = 38,
+	NT_BPF_ATTACH = 39,
+	NT_BPF_DETACH = 40,
+	NT_PERF_OPEN = 41,
+	NT_KEXEC = 42,
+	NT_REBOOT = 43,
+	NT_TIME_CHANGE = 44,
+	NT_HOSTNAME = 45,
+	NT_MEMFD_CREATE = 46,
+	NT_USERFAULTFD = 47,
+	NT_IO_URING_SETUP = 48,
+	NT_EXEC_FAILED = 49,
+	NT_TYPE_MAX = 64,    /* size of the counter arrays, a power of two */
 };
 
 /* nt_header.flags */
@@ -145,6 +183,7 @@ enum nt_tail {
 	NT_TAIL_SCRIPT = 8,      /* bprm->filename when the interpreter differs from it */
 	NT_TAIL_CGROUP = 9,      /* kernfs names, leaf first */
 	NT_TAIL_PREV_EXE = 10,
+	NT_TAIL_TEXT = 11,       /* a string that is no path: the caller's, or the kernel's where nt_act.has says so */
 	NT_TAIL_MAX,
 };
 
@@ -215,14 +254,17 @@ struct nt_file_open {      /* NT_FILE_OPEN, NT_FILE_DENIED */
 	nt_u32 pad;
 };
 
-struct nt_file_names {     /* NT_FILE_DELETE, NT_FILE_RENAME */
+/* A system call of abi/acts.h: what its arguments mean stands there. */
+struct nt_act {
+	struct nt_file before; /* what its descriptor led to when the call entered */
+	struct nt_file after;  /* the same when it left; of NT_S_RETFD, what was made */
 	nt_s64 ret;
-	nt_s32 dfd, dfd2;
-	nt_u32 at_flags;       /* unlinkat flags, or RENAME_* */
-	nt_u32 is_dir;         /* rmdir, AT_REMOVEDIR */
-	nt_u32 syscall_nr;
-	nt_u32 user_read_late; /* the string could be read only at exit */
+	nt_u64 args[6];        /* as the caller gave them; 32 bits each with NT_F_COMPAT32 */
+	nt_u32 syscall_nr;     /* x86-64 number, or i386 with NT_F_COMPAT32 */
+	nt_u32 has;            /* NT_ACT_* */
 };
+#define NT_ACT_READ_LATE (1u << 0)   /* a string could be read only at exit */
+#define NT_ACT_KERNEL_TEXT (1u << 1) /* NT_TAIL_TEXT is the kernel's own */
 
 struct nt_net {            /* NT_NET_* ; the task is the owner, not whoever ran the softirq */
 	nt_u64 cookie;         /* socket cookie */
