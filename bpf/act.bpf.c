@@ -261,8 +261,6 @@ static __noinline int act__exit(struct nt_call *c, struct nt_act_args *a)
 		nt_fill_file(&body->after, head->inode);
 		body->after.flags = body->after.ino == head->before.ino && body->after.dev == head->before.dev ?
 					    head->before.flags : 0;
-	} else if (a->shape & NT_S_RETFD && c->ret >= 0) {
-		nt_tail_fd(s, &body->after, c->ret);
 	}
 	nt_submit(s, type);
 out:
@@ -363,25 +361,35 @@ static __always_inline void nt_tail_hostname(struct nt_scratch *s, const struct 
  * Hook    tracepoint/syscalls/sys_exit_X of NT_ACTS_PLAIN, fallback
  *         tp_btf/sys_exit
  * Kernels 5.15, 5.5
- * Why     all they say are numbers, which are still in the registers
- * Misses  a reboot or kexec that happens: the call doesn't return
+ * Why     numbers are still in the registers; names the kernel has just read, and
+ *         they lead where they led
+ * Misses  a reboot or kexec that happens: the call doesn't return. A name that
+ *         another thread rewrites meanwhile
  */
-static __noinline int act__plain(struct nt_call *c, u32 type, u32 shape)
+static __noinline int act__plain(struct nt_call *c, struct nt_act_args *a)
 {
 	struct nt_scratch *s;
+	struct nt_act *body;
 
-	if (!c)
+	if (!c || !a)
 		return 0;
-	if (!nt_admit_act(type))
+	if (!nt_admit_act(a->type))
 		return 0;
-	s = nt_act_begin(c, type);
+	s = nt_act_begin(c, a->type);
 	if (!s)
 		return 0;
-	if (type == NT_HOSTNAME)
+	body = nt_body_of(s);
+	if (a->path)
+		nt_tail_name(s, a->path, a->dir, 0);
+	if (a->path2)
+		nt_tail_name(s, a->path2, a->dir2, 1);
+	if (a->text)
+		nt_tail_user_str(s->index, NT_TAIL_TEXT, a->text);
+	if (a->type == NT_HOSTNAME)
 		nt_tail_hostname(s, c);
-	if (shape & NT_S_RETFD && c->ret >= 0)
-		nt_tail_fd(s, &((struct nt_act *)nt_body_of(s))->after, c->ret);
-	nt_submit(s, type);
+	if (a->shape & NT_S_RETFD && c->ret >= 0)
+		nt_tail_fd(s, &body->after, c->ret);
+	nt_submit(s, a->type);
 	return 0;
 }
 
@@ -404,9 +412,12 @@ static __always_inline void act__exit_shape(struct nt_call *c, u32 type, u32 sha
 static __always_inline void act__plain_shape(struct nt_call *c, u32 type, u32 shape)
 {
 	u32 wanted = nt_act_wanted(c, type);
+	struct nt_act_args a;
 
-	if (wanted)
-		act__plain(c, wanted, shape);
+	if (!wanted)
+		return;
+	nt_take_args(&a, c, wanted, shape);
+	act__plain(c, &a);
 }
 
 /*
@@ -453,7 +464,7 @@ struct nt_act_entry {
 #define NT_NATIVE_PLAIN(name, nr, nr32, type, shape) [nr] = {shape, type, 0},
 #define NT_I386_NAMED(name, nr, nr32, type, shape) [nr32] = {shape, nr32 ? type : NT_NONE, 1},
 #define NT_I386_PLAIN(name, nr, nr32, type, shape) [nr32] = {shape, nr32 ? type : NT_NONE, 0},
-#define NT_I386_MORE(name, nr, nr32, type, shape) [nr32] = {shape, type, type != NT_TIME_CHANGE},
+#define NT_I386_MORE(name, nr, nr32, type, shape) [nr32] = {shape, type, !!((shape) & NT_S_FD(0xfu))},
 
 static const volatile struct nt_act_entry nt_native_acts[NT_ACT_CALLS] = {
 	NT_ACTS_NAMED(NT_NATIVE_NAMED) NT_ACTS_PLAIN(NT_NATIVE_PLAIN)

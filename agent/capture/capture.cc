@@ -21,6 +21,8 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -148,7 +150,7 @@ class CaptureImpl final : public Capture {
  public:
   CaptureImpl(const CaptureOptions& options, uint32_t cpus) : options_(options), possible_cpus_(cpus) {}
 
-  ~CaptureImpl() override { links_.clear(); }
+  ~CaptureImpl() override { Detach(); }
   CaptureImpl(const CaptureImpl&) = delete;
   CaptureImpl& operator=(const CaptureImpl&) = delete;
 
@@ -167,6 +169,7 @@ class CaptureImpl final : public Capture {
   Status MarkSelf(uint32_t tgid, nt_self_class cls) override;
 
  private:
+  void Detach();
   Status Load(const KernelReport& report);
   Result<SkeletonPtr> OpenSkeleton(const std::set<std::string>& wanted) const;
   Status MapRings();
@@ -194,6 +197,23 @@ class CaptureImpl final : public Capture {
   std::vector<HookCoverage> coverage_;
   std::vector<LinkPtr> links_;  // detached before the maps go
 };
+
+// Each waits for grace periods of the kernel: side by side they share some.
+void CaptureImpl::Detach() {
+  constexpr size_t kThreads = 16;
+  std::vector<std::jthread> threads;
+  for (size_t first = 0; first < kThreads; ++first) {
+    try {
+      threads.emplace_back([this, first] {
+        for (size_t i = first; i < links_.size(); i += kThreads) links_[i].reset();
+      });
+    } catch (const std::system_error&) {
+      break;  // no more threads to be had: what is left is detached below
+    }
+  }
+  threads.clear();
+  links_.clear();
+}
 
 Result<SkeletonPtr> CaptureImpl::OpenSkeleton(const std::set<std::string>& wanted) const {
   SkeletonPtr skeleton(nt_probes__open());
@@ -404,7 +424,14 @@ void CaptureImpl::CoverBlindSpots(const KernelReport& report) {
   compat.hook = "syscall/compat32";
   compat.domain = "file";
   compat.kinds = {"file.open", "file.create", "file.denied", "cred.change", "net.connect", "net.accept"};
-  for (const ActType& type : ActTypes()) compat.kinds.emplace_back(type.kind);
+  // Of what this kernel has at all: some are built without modules or kexec.
+  for (const ActType& type : ActTypes()) {
+    const bool seen = std::any_of(coverage_.begin(), coverage_.end(), [&](const HookCoverage& hook) {
+      return (hook.state == HookState::kAttached || hook.state == HookState::kFallback) &&
+             std::find(hook.kinds.begin(), hook.kinds.end(), type.kind) != hook.kinds.end();
+    });
+    if (seen) compat.kinds.emplace_back(type.kind);
+  }
   if (!report.ia32_emulation) {
     Cover(compat, HookState::kOff, "this kernel runs no 32-bit system calls");
   } else if (per_syscall_) {

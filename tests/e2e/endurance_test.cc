@@ -200,7 +200,8 @@ TEST(Kill, AKilledAgentLeavesADeclaredGapAndWhatWasDurable) {
   ASSERT_TRUE(Eventually([&] { return node.AgentStatus().value("events_durable", 0U) > 2'000U; }, seconds(30)));
   const Json before = node.AgentStatus();
   node.agent.Signal(SIGKILL);
-  ASSERT_EQ(node.agent.Wait(seconds(10)).value_or(-1), 128 + SIGKILL);
+  // The kernel detaches its probes, one grace period after the other, before it lets go of it.
+  ASSERT_EQ(node.agent.Wait(seconds(60)).value_or(-1), 128 + SIGKILL);
   node.StartAgent();
   load.Stop();
   ASSERT_TRUE(node.Settled(seconds(60)));

@@ -40,82 +40,84 @@ enum {
 /*
  * X(name as tracefs has it, x86-64 number, i386 number or 0, record type, shape)
  *
- * NT_ACTS_NAMED have names or descriptors, which are read when the call enters:
- * afterwards a name may lead nowhere. NT_ACTS_PLAIN are told by their exit alone.
+ * NT_ACTS_NAMED are read when they enter, too: afterwards the name leads nowhere,
+ * or the attributes are the new ones. NT_ACTS_PLAIN are told by their exit alone:
+ * the kernel has just read the names, and they lead where they led. Each hook
+ * costs every call a little, and 60 to 100 ms when it is detached.
  */
-#define NT_ACTS_NAMED(X)                                                                        \
-	X(unlink, 87, 10, NT_FILE_DELETE, NT_S_PATH(1))                                         \
-	X(unlinkat, 263, 301, NT_FILE_DELETE, NT_S_DIR_PATH)                                    \
-	X(rmdir, 84, 40, NT_FILE_DELETE, NT_S_PATH(1))                                          \
-	X(rename, 82, 38, NT_FILE_RENAME, NT_S_TWO)                                             \
-	X(renameat, 264, 302, NT_FILE_RENAME, NT_S_TWO_AT)                                      \
-	X(renameat2, 316, 353, NT_FILE_RENAME, NT_S_TWO_AT)                                     \
-	X(link, 86, 9, NT_FILE_LINK, NT_S_TWO)                                                  \
-	X(linkat, 265, 303, NT_FILE_LINK, NT_S_TWO_AT)                                          \
-	X(symlink, 88, 83, NT_FILE_SYMLINK, NT_S_TEXT(1) | NT_S_PATH(2))                        \
-	X(symlinkat, 266, 304, NT_FILE_SYMLINK, NT_S_TEXT(1) | NT_S_DIR(2) | NT_S_PATH(3))      \
-	X(mkdir, 83, 39, NT_FILE_MKDIR, NT_S_PATH(1))                                           \
-	X(mkdirat, 258, 296, NT_FILE_MKDIR, NT_S_DIR_PATH)                                      \
-	X(mknod, 133, 14, NT_FILE_MKNOD, NT_S_PATH(1))                                          \
-	X(mknodat, 259, 297, NT_FILE_MKNOD, NT_S_DIR_PATH)                                      \
-	X(chmod, 90, 15, NT_FILE_CHMOD, NT_S_PATH(1))                                           \
-	X(fchmod, 91, 94, NT_FILE_CHMOD, NT_S_FD(1))                                            \
-	X(fchmodat, 268, 306, NT_FILE_CHMOD, NT_S_DIR_PATH)                                     \
-	X(fchmodat2, 452, 452, NT_FILE_CHMOD, NT_S_DIR_PATH)                                    \
-	X(chown, 92, 212, NT_FILE_CHOWN, NT_S_PATH(1))                                          \
-	X(fchown, 93, 207, NT_FILE_CHOWN, NT_S_FD(1))                                           \
-	X(lchown, 94, 198, NT_FILE_CHOWN, NT_S_PATH(1))                                         \
-	X(fchownat, 260, 298, NT_FILE_CHOWN, NT_S_DIR_PATH)                                     \
-	X(setxattr, 188, 226, NT_FILE_SETXATTR, NT_S_PATH(1) | NT_S_TEXT(2))                    \
-	X(lsetxattr, 189, 227, NT_FILE_SETXATTR, NT_S_PATH(1) | NT_S_TEXT(2))                   \
-	X(fsetxattr, 190, 228, NT_FILE_SETXATTR, NT_S_FD(1) | NT_S_TEXT(2))                     \
-	X(setxattrat, 463, 463, NT_FILE_SETXATTR, NT_S_DIR_PATH | NT_S_TEXT(4))                 \
-	X(removexattr, 197, 235, NT_FILE_REMOVEXATTR, NT_S_PATH(1) | NT_S_TEXT(2))              \
-	X(lremovexattr, 198, 236, NT_FILE_REMOVEXATTR, NT_S_PATH(1) | NT_S_TEXT(2))             \
-	X(fremovexattr, 199, 237, NT_FILE_REMOVEXATTR, NT_S_FD(1) | NT_S_TEXT(2))               \
-	X(removexattrat, 466, 466, NT_FILE_REMOVEXATTR, NT_S_DIR_PATH | NT_S_TEXT(4))           \
-	X(utime, 132, 30, NT_FILE_UTIMES, NT_S_PATH(1))                                         \
-	X(utimes, 235, 271, NT_FILE_UTIMES, NT_S_PATH(1))                                       \
-	X(futimesat, 261, 299, NT_FILE_UTIMES, NT_S_DIR_PATH)                                   \
-	X(utimensat, 280, 320, NT_FILE_UTIMES, NT_S_DIR_PATH)                                   \
-	X(truncate, 76, 92, NT_FILE_TRUNCATE, NT_S_PATH(1))                                     \
-	X(ftruncate, 77, 93, NT_FILE_TRUNCATE, NT_S_FD(1))                                      \
-	X(mount, 165, 21, NT_FS_MOUNT, NT_S_PATH2(1) | NT_S_PATH(2) | NT_S_TEXT(3))             \
-	X(umount, 166, 52, NT_FS_UMOUNT, NT_S_PATH(1))                                          \
-	X(move_mount, 429, 429, NT_FS_MOVE_MOUNT, NT_S_DIR2(1) | NT_S_PATH2(2) | NT_S_DIR(3) | NT_S_PATH(4)) \
-	X(pivot_root, 155, 217, NT_FS_PIVOT_ROOT, NT_S_TWO)                                     \
-	X(chroot, 161, 61, NT_FS_CHROOT, NT_S_PATH(1))                                          \
-	X(setns, 308, 346, NT_NS_SETNS, NT_S_FD(1))                                             \
-	X(finit_module, 313, 350, NT_KMOD_LOAD, NT_S_FD(1) | NT_S_TEXT(2))                      \
-	X(init_module, 175, 128, NT_KMOD_LOAD, NT_S_TEXT(3))                                    \
-	X(delete_module, 176, 129, NT_KMOD_UNLOAD, NT_S_TEXT(1))                                \
-	X(kexec_file_load, 320, 0, NT_KEXEC, NT_S_FD(1))                                        \
-	X(memfd_create, 319, 356, NT_MEMFD_CREATE, NT_S_TEXT(1) | NT_S_RETFD)
+#define NT_ACTS_NAMED(X)                                                                            \
+	X(unlink, 87, 10, NT_FILE_DELETE, NT_S_PATH(1))                                             \
+	X(unlinkat, 263, 301, NT_FILE_DELETE, NT_S_DIR_PATH)                                        \
+	X(rmdir, 84, 40, NT_FILE_DELETE, NT_S_PATH(1))                                              \
+	X(rename, 82, 38, NT_FILE_RENAME, NT_S_TWO)                                                 \
+	X(renameat, 264, 302, NT_FILE_RENAME, NT_S_TWO_AT)                                          \
+	X(renameat2, 316, 353, NT_FILE_RENAME, NT_S_TWO_AT)                                         \
+	X(fchmod, 91, 94, NT_FILE_CHMOD, NT_S_FD(1))                                                \
+	X(fchown, 93, 207, NT_FILE_CHOWN, NT_S_FD(1))                                               \
+	X(fsetxattr, 190, 228, NT_FILE_SETXATTR, NT_S_FD(1) | NT_S_TEXT(2))                         \
+	X(fremovexattr, 199, 237, NT_FILE_REMOVEXATTR, NT_S_FD(1) | NT_S_TEXT(2))                   \
+	X(utimensat, 280, 320, NT_FILE_UTIMES, NT_S_DIR_PATH)                                       \
+	X(ftruncate, 77, 93, NT_FILE_TRUNCATE, NT_S_FD(1))                                          \
+	X(move_mount, 429, 429, NT_FS_MOVE_MOUNT, NT_S_DIR2(1) | NT_S_PATH2(2) | NT_S_DIR(3) | NT_S_PATH(4))\
+	X(pivot_root, 155, 217, NT_FS_PIVOT_ROOT, NT_S_TWO)                                         \
+	X(chroot, 161, 61, NT_FS_CHROOT, NT_S_PATH(1))                                              \
+	X(setns, 308, 346, NT_NS_SETNS, NT_S_FD(1))                                                 \
+	X(finit_module, 313, 350, NT_KMOD_LOAD, NT_S_FD(1) | NT_S_TEXT(2))                          \
+	X(kexec_file_load, 320, 0, NT_KEXEC, NT_S_FD(1))
 
-#define NT_ACTS_PLAIN(X)                                              \
-	X(open_by_handle_at, 304, 342, NT_FILE_BY_HANDLE, NT_S_RETFD) \
-	X(unshare, 272, 310, NT_NS_UNSHARE, 0)                        \
-	X(prctl, 157, 172, NT_PRCTL, 0)                               \
-	X(seccomp, 317, 354, NT_SECCOMP, 0)                           \
-	X(keyctl, 250, 288, NT_KEYCTL, 0)                             \
-	X(ptrace, 101, 26, NT_PTRACE, NT_S_PID(2))                    \
-	X(process_vm_writev, 311, 348, NT_PROC_MEM_WRITE, NT_S_PID(1)) \
-	X(bpf, 321, 357, NT_BPF_LOAD, 0)                              \
-	X(perf_event_open, 298, 336, NT_PERF_OPEN, NT_S_PID(2))       \
-	X(kexec_load, 246, 283, NT_KEXEC, 0)                          \
-	X(reboot, 169, 88, NT_REBOOT, 0)                              \
-	X(settimeofday, 164, 79, NT_TIME_CHANGE, 0)                   \
-	X(clock_settime, 227, 264, NT_TIME_CHANGE, 0)                 \
-	X(adjtimex, 159, 124, NT_TIME_CHANGE, 0)                      \
-	X(clock_adjtime, 305, 343, NT_TIME_CHANGE, 0)                 \
-	X(sethostname, 170, 74, NT_HOSTNAME, 0)                       \
-	X(setdomainname, 171, 121, NT_HOSTNAME, 0)                    \
-	X(userfaultfd, 323, 374, NT_USERFAULTFD, 0)                   \
+#define NT_ACTS_PLAIN(X)                                                                            \
+	X(link, 86, 9, NT_FILE_LINK, NT_S_TWO)                                                      \
+	X(linkat, 265, 303, NT_FILE_LINK, NT_S_TWO_AT)                                              \
+	X(symlink, 88, 83, NT_FILE_SYMLINK, NT_S_TEXT(1) | NT_S_PATH(2))                            \
+	X(symlinkat, 266, 304, NT_FILE_SYMLINK, NT_S_TEXT(1) | NT_S_DIR(2) | NT_S_PATH(3))          \
+	X(mkdir, 83, 39, NT_FILE_MKDIR, NT_S_PATH(1))                                               \
+	X(mkdirat, 258, 296, NT_FILE_MKDIR, NT_S_DIR_PATH)                                          \
+	X(mknod, 133, 14, NT_FILE_MKNOD, NT_S_PATH(1))                                              \
+	X(mknodat, 259, 297, NT_FILE_MKNOD, NT_S_DIR_PATH)                                          \
+	X(chmod, 90, 15, NT_FILE_CHMOD, NT_S_PATH(1))                                               \
+	X(fchmodat, 268, 306, NT_FILE_CHMOD, NT_S_DIR_PATH)                                         \
+	X(fchmodat2, 452, 452, NT_FILE_CHMOD, NT_S_DIR_PATH)                                        \
+	X(chown, 92, 212, NT_FILE_CHOWN, NT_S_PATH(1))                                              \
+	X(lchown, 94, 198, NT_FILE_CHOWN, NT_S_PATH(1))                                             \
+	X(fchownat, 260, 298, NT_FILE_CHOWN, NT_S_DIR_PATH)                                         \
+	X(setxattr, 188, 226, NT_FILE_SETXATTR, NT_S_PATH(1) | NT_S_TEXT(2))                        \
+	X(lsetxattr, 189, 227, NT_FILE_SETXATTR, NT_S_PATH(1) | NT_S_TEXT(2))                       \
+	X(setxattrat, 463, 463, NT_FILE_SETXATTR, NT_S_DIR_PATH | NT_S_TEXT(4))                     \
+	X(removexattr, 197, 235, NT_FILE_REMOVEXATTR, NT_S_PATH(1) | NT_S_TEXT(2))                  \
+	X(lremovexattr, 198, 236, NT_FILE_REMOVEXATTR, NT_S_PATH(1) | NT_S_TEXT(2))                 \
+	X(removexattrat, 466, 466, NT_FILE_REMOVEXATTR, NT_S_DIR_PATH | NT_S_TEXT(4))               \
+	X(utime, 132, 30, NT_FILE_UTIMES, NT_S_PATH(1))                                             \
+	X(utimes, 235, 271, NT_FILE_UTIMES, NT_S_PATH(1))                                           \
+	X(futimesat, 261, 299, NT_FILE_UTIMES, NT_S_DIR_PATH)                                       \
+	X(truncate, 76, 92, NT_FILE_TRUNCATE, NT_S_PATH(1))                                         \
+	X(mount, 165, 21, NT_FS_MOUNT, NT_S_PATH2(1) | NT_S_PATH(2) | NT_S_TEXT(3))                 \
+	X(umount, 166, 52, NT_FS_UMOUNT, NT_S_PATH(1))                                              \
+	X(init_module, 175, 128, NT_KMOD_LOAD, NT_S_TEXT(3))                                        \
+	X(delete_module, 176, 129, NT_KMOD_UNLOAD, NT_S_TEXT(1))                                    \
+	X(memfd_create, 319, 356, NT_MEMFD_CREATE, NT_S_TEXT(1) | NT_S_RETFD)                       \
+	X(open_by_handle_at, 304, 342, NT_FILE_BY_HANDLE, NT_S_RETFD)                               \
+	X(unshare, 272, 310, NT_NS_UNSHARE, 0)                                                      \
+	X(prctl, 157, 172, NT_PRCTL, 0)                                                             \
+	X(seccomp, 317, 354, NT_SECCOMP, 0)                                                         \
+	X(keyctl, 250, 288, NT_KEYCTL, 0)                                                           \
+	X(ptrace, 101, 26, NT_PTRACE, NT_S_PID(2))                                                  \
+	X(process_vm_writev, 311, 348, NT_PROC_MEM_WRITE, NT_S_PID(1))                              \
+	X(bpf, 321, 357, NT_BPF_LOAD, 0)                                                            \
+	X(perf_event_open, 298, 336, NT_PERF_OPEN, NT_S_PID(2))                                     \
+	X(kexec_load, 246, 283, NT_KEXEC, 0)                                                        \
+	X(reboot, 169, 88, NT_REBOOT, 0)                                                            \
+	X(settimeofday, 164, 79, NT_TIME_CHANGE, 0)                                                 \
+	X(clock_settime, 227, 264, NT_TIME_CHANGE, 0)                                               \
+	X(adjtimex, 159, 124, NT_TIME_CHANGE, 0)                                                    \
+	X(clock_adjtime, 305, 343, NT_TIME_CHANGE, 0)                                               \
+	X(sethostname, 170, 74, NT_HOSTNAME, 0)                                                     \
+	X(setdomainname, 171, 121, NT_HOSTNAME, 0)                                                  \
+	X(userfaultfd, 323, 374, NT_USERFAULTFD, 0)                                                 \
 	X(io_uring_setup, 425, 425, NT_IO_URING_SETUP, 0)
 
 #define NT_ACTS(X) NT_ACTS_NAMED(X) NT_ACTS_PLAIN(X)
 
-/* i386 has several generations of some of them. */
+/* i386 has several generations of some of them. Those with a descriptor are read at enter, too. */
 #define NT_ACTS_I386(X)                                                    \
 	X(chown, 0, 182, NT_FILE_CHOWN, NT_S_PATH(1))                      \
 	X(fchown, 0, 95, NT_FILE_CHOWN, NT_S_FD(1))                        \
