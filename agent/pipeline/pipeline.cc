@@ -27,8 +27,11 @@ namespace nodetrail::agent {
 namespace {
 
 constexpr uint64_t kMs = 1'000'000;
-// Loss counters are read when positions are missing, and at least this often.
-constexpr uint64_t kCounterIntervalNs = 50 * kMs;
+// Loss counters are read this often; what they say costs a batch of its own.
+constexpr uint64_t kCounterIntervalNs = 100 * kMs;
+// Of the agent's own words in one batch: compressed they stay below what the
+// spool keeps whole (agent/spool/record_format.md).
+constexpr uint64_t kMaxWords = 12 * 1024;
 // A file-system walk: not more often, however much is lost.
 constexpr uint64_t kReapIntervalNs = 1000 * kMs;
 // PROC_PID_INIT_INO of linux/proc_ns.h: pids there are the host's.
@@ -116,9 +119,12 @@ class PipelineImpl final : public Pipeline {
   void OnEvent(RawEvent& raw);
   void MarkIfCompanion(Process* process);
   void AddToDictionary(Process* actor, Process* child);
-  void EmitAgent(event::v1::Kind kind, const event::v1::AgentEvent& body);
+  void EmitAgent(event::v1::Kind kind, const event::v1::AgentEvent& body, uint64_t t_boot_ns);
+  void Say(event::v1::Kind kind, event::v1::AgentEvent body);
+  void CloseOthers();
+  void EmitWords();
   void EmitSnapshots();
-  void EmitCoverage();
+  [[nodiscard]] event::v1::AgentEvent DescribeCoverage() const;
   void EmitRejects();
   void EmitFiltered();
   Status SettleLosses();
@@ -148,14 +154,22 @@ class PipelineImpl final : public Pipeline {
   std::vector<std::pair<uint32_t, uint64_t>> snapshots_;  // still to be told
   size_t next_snapshot_ = 0;
 
+  // Said by the agent, not in a batch yet.
+  struct Word {
+    event::v1::Kind kind;
+    event::v1::AgentEvent body;
+    uint64_t t_boot_ns;
+  };
+  std::vector<Word> words_;
+
   std::optional<BatchContent> pending_;  // closed, not taken by the sink yet
   Status fatal_;
   uint64_t now_boot_ns_ = 0;
   uint64_t wall_offset_ns_ = 0;  // modulo 2^64: a wall clock before the epoch works too
   uint64_t critical_age_ns_ = 0, max_age_ns_ = 0, heartbeat_ns_ = 0;
   uint64_t next_heartbeat_ns_ = 0, last_counters_ns_ = 0, last_reap_ns_ = 0;
-  bool hole_seen_ = false, reap_due_ = false;
-  bool drained_ = false, stop_told_ = false, stopped_ = false;
+  bool reap_due_ = false;
+  bool drained_ = false, settled_ = false, stop_told_ = false, stopped_ = false;
   std::array<EvidenceClass, 1024> classes_{};
   trail::v1::LossCounters losses_;
   AtomicStats stats_;
@@ -171,13 +185,37 @@ void PipelineImpl::Now() {
   deps_.names->Poll();
 }
 
-void PipelineImpl::EmitAgent(event::v1::Kind kind, const event::v1::AgentEvent& body) {
+void PipelineImpl::EmitAgent(event::v1::Kind kind, const event::v1::AgentEvent& body, uint64_t t_boot_ns) {
   const uint64_t seq = policy_.TakeSeq();
-  EventEncoder::EncodeAgent(kind, seq, now_boot_ns_, Wall(now_boot_ns_), body, builder_.BeginEvent());
-  builder_.EndEvent(seq, now_boot_ns_, Wall(now_boot_ns_), Class(kind));
+  EventEncoder::EncodeAgent(kind, seq, t_boot_ns, Wall(t_boot_ns), body, builder_.BeginEvent());
+  builder_.EndEvent(seq, t_boot_ns, Wall(t_boot_ns), Class(kind));
 }
 
-void PipelineImpl::EmitCoverage() {
+void PipelineImpl::Say(event::v1::Kind kind, event::v1::AgentEvent body) {
+  words_.push_back({kind, std::move(body), now_boot_ns_});
+}
+
+void PipelineImpl::CloseOthers() {
+  if (!builder_.empty()) Close(trail::v1::BATCH_TYPE_EVENTS);
+}
+
+// What the agent says of itself goes into batches of its own, small ones: the
+// spool keeps those whole when it gives up the bodies of others, and a loss that
+// is said beside a thousand file events would be given up with them.
+void PipelineImpl::EmitWords() {
+  if (words_.empty()) return;
+  CloseOthers();
+  size_t said = 0;
+  while (said < words_.size() && !Blocked() && fatal_.ok()) {
+    const Word& word = words_[said++];
+    EmitAgent(word.kind, word.body, word.t_boot_ns);
+    if (builder_.raw_size() >= kMaxWords) Close(trail::v1::BATCH_TYPE_EVENTS);
+  }
+  words_.erase(words_.begin(), words_.begin() + static_cast<std::ptrdiff_t>(said));
+  if (!Blocked() && fatal_.ok()) CloseOthers();
+}
+
+event::v1::AgentEvent PipelineImpl::DescribeCoverage() const {
   event::v1::AgentEvent body;
   for (const HookCoverage& hook : deps_.source->Coverage()) {
     auto* out = body.add_hooks();
@@ -190,7 +228,7 @@ void PipelineImpl::EmitCoverage() {
   }
   const auto& scope = deps_.capture.scope();
   body.set_scope(scope.mode() == "process_tree" ? fmt::format("process_tree:{}", scope.root_pid()) : "host");
-  EmitAgent(event::v1::KIND_AGENT_COVERAGE, body);
+  return body;
 }
 
 Status PipelineImpl::Start(const StartInfo& info) {
@@ -202,9 +240,10 @@ Status PipelineImpl::Start(const StartInfo& info) {
   start.set_reason(ToUtf8(info.reason));
   start.set_clean(info.previous_clean);
   start.set_version(info.version);
-  EmitAgent(event::v1::KIND_AGENT_START, start);
-  EmitCoverage();
-  if (info.gap) EmitAgent(event::v1::KIND_AGENT_GAP, *info.gap);
+  Say(event::v1::KIND_AGENT_START, std::move(start));
+  Say(event::v1::KIND_AGENT_COVERAGE, DescribeCoverage());
+  if (info.gap) Say(event::v1::KIND_AGENT_GAP, *info.gap);
+  EmitWords();
   for (Process* process : table_.Seeded()) {
     MarkIfCompanion(process);
     snapshots_.emplace_back(process->tgid, process->start_boot_ns);
@@ -256,10 +295,7 @@ bool PipelineImpl::OnRecord(std::span<const std::byte> record) {
     return true;
   }
   const nt_header& header = raw_.header;
-  if (ledger_.See(header.cpu, header.cpu_seq, header.ktime_boot_ns)) {
-    hole_seen_ = true;
-    table_.NoteLoss();
-  }
+  if (ledger_.See(header.cpu, header.cpu_seq, header.ktime_boot_ns)) table_.NoteLoss();
   if (header.type == NT_CGROUP) {
     table_.Cgroup(raw_);
     return true;
@@ -274,7 +310,7 @@ void PipelineImpl::OnReject(Reject reason, std::span<const std::byte> record, co
   const bool legible = record.size() >= sizeof(nt_header) && header.abi_version == NT_ABI_VERSION;
   const size_t cpus = ledger_.last().cpus.size();
   const bool placed = legible && header.cpu < (cpus == 0 ? size_t{1024} : cpus);
-  if (placed && ledger_.See(header.cpu, header.cpu_seq, header.ktime_boot_ns)) hole_seen_ = true;
+  if (placed) ledger_.See(header.cpu, header.cpu_seq, header.ktime_boot_ns);
   table_.NoteLoss();
   const uint16_t type = legible && BodySize(header.type) >= 0 ? header.type : uint16_t{NT_NONE};
   RejectCount& entry = rejects_[{placed ? header.cpu : 0, type, reason}];
@@ -343,7 +379,7 @@ void PipelineImpl::EmitRejects() {
       loss.set_to_wall_ns(Wall(entry.to_boot_ns));
     }
     losses_.set_decode(losses_.decode() + entry.count);
-    EmitAgent(event::v1::KIND_AGENT_LOSS, loss);
+    Say(event::v1::KIND_AGENT_LOSS, std::move(loss));
   }
   rejects_.clear();
 }
@@ -379,12 +415,11 @@ void PipelineImpl::EmitLoss(const Loss& loss) {
   // Records of these kinds keep the process table.
   if (loss.type == NT_FORK || loss.type == NT_EXEC || loss.stage == "probe") table_.NoteLoss();
   if (loss.type == NT_EXIT || loss.stage == "probe") reap_due_ = true;
-  EmitAgent(event::v1::KIND_AGENT_LOSS, body);
+  Say(event::v1::KIND_AGENT_LOSS, std::move(body));
 }
 
 Status PipelineImpl::SettleLosses() {
   last_counters_ns_ = now_boot_ns_;
-  hole_seen_ = false;
   NT_ASSIGN_OR_RETURN(const SourceCounters counters, deps_.source->ReadCounters());
   static const nt_cpu_stats kZero{};
   for (size_t i = 0; i < counters.cpus.size(); ++i) {
@@ -409,20 +444,21 @@ void PipelineImpl::EmitFiltered() {
   if (withheld.empty()) return;
   event::v1::AgentEvent body;
   for (auto& entry : withheld) *body.add_filtered() = std::move(entry);
-  EmitAgent(event::v1::KIND_AGENT_FILTERED, body);
+  EmitAgent(event::v1::KIND_AGENT_FILTERED, body, now_boot_ns_);
 }
 
 // A batch of its own: what it holds are facts about the agent alone.
 Status PipelineImpl::Heartbeat() {
   NT_RETURN_IF_ERROR(SettleLosses());
-  if (!builder_.empty()) Close(trail::v1::BATCH_TYPE_EVENTS);
+  EmitWords();
+  CloseOthers();
   if (Blocked() || !fatal_.ok()) return fatal_;  // at the next tick, then
   event::v1::AgentEvent body;
   body.set_events_total(policy_.events_total());
   body.set_lost_total(Stats().lost_total);
   body.set_processes(table_.size() - table_.exited());
   if (deps_.spool_bytes) body.set_spool_bytes(deps_.spool_bytes());
-  EmitAgent(event::v1::KIND_AGENT_HEARTBEAT, body);
+  EmitAgent(event::v1::KIND_AGENT_HEARTBEAT, body, now_boot_ns_);
   EmitFiltered();
   Close(trail::v1::BATCH_TYPE_HEARTBEAT);
   next_heartbeat_ns_ = now_boot_ns_ + heartbeat_ns_;
@@ -474,7 +510,9 @@ Status PipelineImpl::Tick() {
     if (!drained.ok()) return Annotate(drained.status(), "drain");
     EmitRejects();
   }
-  if (hole_seen_ || now_boot_ns_ - last_counters_ns_ >= kCounterIntervalNs) NT_RETURN_IF_ERROR(SettleLosses());
+  // Not while the sink refuses: the kernel's counters keep it, and are told later.
+  if (!Blocked() && now_boot_ns_ - last_counters_ns_ >= kCounterIntervalNs) NT_RETURN_IF_ERROR(SettleLosses());
+  if (!Blocked()) EmitWords();
   if (!Blocked() && fatal_.ok() && now_boot_ns_ >= next_heartbeat_ns_) NT_RETURN_IF_ERROR(Heartbeat());
   if (!Blocked() && !builder_.empty()) {
     const bool critical = builder_.has_critical() && now_boot_ns_ >= builder_.critical_boot_ns() + critical_age_ns_;
@@ -486,8 +524,8 @@ Status PipelineImpl::Tick() {
 
 Status PipelineImpl::Report(event::v1::Kind kind, const event::v1::AgentEvent& body) {
   Now();
-  EmitAgent(kind, body);
-  CloseIfFull();
+  Say(kind, body);
+  if (!Blocked()) EmitWords();
   Publish();
   return fatal_;
 }
@@ -507,15 +545,22 @@ Status PipelineImpl::Stop(std::string_view reason) {
     if (Blocked()) return Unavailable("the spool takes no batch now; records are left in the rings");
     drained_ = true;
   }
-  if (!stop_told_) {
+  if (!settled_) {
     NT_RETURN_IF_ERROR(SettleLosses());
+    settled_ = true;
+  }
+  EmitWords();
+  if (!stop_told_) {
+    CloseOthers();
+    if (!fatal_.ok()) return fatal_;
+    if (Blocked()) return Unavailable("the spool takes no batch now");
     EmitFiltered();
     event::v1::AgentEvent body;
     body.set_reason(ToUtf8(reason));
     body.set_clean(true);
     body.set_events_total(policy_.events_total() + 1);
     body.set_lost_total(Stats().lost_total);
-    EmitAgent(event::v1::KIND_AGENT_STOP, body);
+    EmitAgent(event::v1::KIND_AGENT_STOP, body, now_boot_ns_);
     stop_told_ = true;
   }
   if (!stopped_) {

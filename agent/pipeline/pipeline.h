@@ -95,7 +95,8 @@ class Pipeline {
   virtual Status Tick() = 0;
 
   // Puts an event of the agent itself into the trail: a spool eviction, say.
-  // t_boot_ns is now.
+  // t_boot_ns is now. Such words have batches of their own; while the sink
+  // refuses they wait.
   virtual Status Report(event::v1::Kind kind, const event::v1::AgentEvent& body) = 0;
 
   // Drains everything, then agent.stop, then one last batch of type

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "agent/pipeline/pipeline.h"
+#include "nodetrail/schema/labels.h"
 #include "nodetrail/trail/merkle.h"
 #include "tests/fakes/fake_names.h"
 #include "tests/fakes/fake_proc_reader.h"
@@ -54,6 +56,15 @@ class FakeSink final : public BatchSink {
     EXPECT_EQ(batch.events_root, trail::MerkleRoot(leaves));
     EXPECT_EQ(batch.event_count, parsed.events.size());
     EXPECT_LE(batch.raw_body.size(), 8U << 20U);
+    // The agent's words never share a batch with what the spool may give up.
+    const auto words = std::count_if(parsed.events.begin(), parsed.events.end(), [](const event::v1::Event& event) {
+      return schema::KindLabel(event.kind()).starts_with("agent.");
+    });
+    if (words != 0) {
+      EXPECT_EQ(words, batch.event_count);
+      EXPECT_TRUE(parsed.processes.empty());
+      EXPECT_TRUE(batch.evidence_class == EvidenceClass::kVital || batch.type == trail::v1::BATCH_TYPE_HEARTBEAT);
+    }
     batches.push_back(std::move(parsed));
     return OkStatus();
   }

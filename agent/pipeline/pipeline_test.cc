@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 
 #include "agent/pipeline/pipeline_fixture.h"
+#include "agent/policy/policy.h"
 
 namespace nodetrail::agent {
 namespace {
@@ -237,6 +238,48 @@ TEST_F(PipelineTest, UnderPressureNothingIsDroppedAndNothingIsDrained) {
   EXPECT_EQ(sink.batches.back().content.type, trail::v1::BATCH_TYPE_CLEAN_SHUTDOWN);
   Stop();  // again: nothing more
   EXPECT_EQ(sink.Events(event::v1::KIND_AGENT_STOP).size(), 1U);
+}
+
+TEST_F(PipelineTest, UnderPressureTheAgentsWordsWaitForABatchOfTheirOwn) {
+  batch.set_max_bytes(4096);
+  Start();
+  TickAndFlush();
+  const nt_task task = Spawn(200, "/bin/cat", {"cat"});
+  for (int i = 0; i < 100; ++i) source.Push(Open(task, "/tmp/f" + std::to_string(i), false).Time(clock.boot_ns));
+  source.Lose(NT_FILE_OPEN, 7);
+  sink.answer = ResourceExhausted("full");
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(pipeline->Tick().ok());
+    clock.Advance(1'000'000'000);
+  }
+  event::v1::AgentEvent word;
+  word.set_stage("spool");
+  word.set_count(11);
+  ASSERT_TRUE(pipeline->Report(event::v1::KIND_AGENT_LOSS, word).ok());
+  EXPECT_TRUE(sink.Events(event::v1::KIND_AGENT_LOSS).empty());
+  sink.answer = OkStatus();
+  ASSERT_TRUE(pipeline->Tick().ok());
+  uint64_t total = 0;
+  for (const Event& event : sink.Events(event::v1::KIND_AGENT_LOSS)) total += event.agent().count();
+  EXPECT_EQ(total, 18U);
+  EXPECT_EQ(sink.Events(event::v1::KIND_FILE_OPEN).size(), 100U);
+}
+
+TEST_F(PipelineTest, ManyWordsAreSmallBatches) {
+  Start();
+  TickAndFlush();
+  sink.batches.clear();
+  size_t lost = 0;
+  for (uint16_t type = NT_NONE + 1; type < NT_TYPE_MAX; ++type) {
+    if (KindOfType(type) == event::v1::KIND_UNSPECIFIED) continue;
+    for (const uint32_t cpu : {0U, 1U}) {
+      for (const bool map : {false, true}) source.Lose(static_cast<nt_type>(type), ++lost, cpu, map);
+    }
+  }
+  TickAndFlush();
+  EXPECT_EQ(sink.Events(event::v1::KIND_AGENT_LOSS).size(), lost);
+  EXPECT_GE(sink.batches.size(), 2U);
+  for (const ParsedBatch& got : sink.batches) EXPECT_LT(got.content.raw_body.size(), 13U * 1024);
 }
 
 TEST_F(PipelineTest, AFatalSinkStopsTheLineAndKeepsTheBatch) {
