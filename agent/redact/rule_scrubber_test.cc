@@ -102,6 +102,14 @@ TEST_F(RuleScrubberTest, ScrubsATokenInAPath) {
   EXPECT_FALSE(scrubber_->ScrubPath("resource.path", &path, &notes_));
 }
 
+// Its second part is looked for behind the end of the first: there may be nothing.
+TEST_F(RuleScrubberTest, LeavesHalfATokenAtTheEnd) {
+  const std::string half = "SG." + std::string(22, 'a');
+  EXPECT_THAT(Scrub({"app", half}), ElementsAre("app", half));
+  std::string path = "/tmp/" + half;
+  EXPECT_FALSE(scrubber_->ScrubPath("resource.path", &path, &notes_));
+}
+
 // Scripts within scripts without end: the argument goes as a whole.
 TEST_F(RuleScrubberTest, DropsWhatItCannotRead) {
   std::string script = "--password x";

@@ -192,7 +192,7 @@ class ShapeFinder {
     if (!Boundary(s_, i)) return;
     const size_t dot = Run(s_, i + 3, shape.set);
     if (CutAt(dot)) return Add(i, dot, shape.rule);
-    if (dot - (i + 3) < shape.min_tail || s_[dot] != '.') return;
+    if (dot - (i + 3) < shape.min_tail || dot == s_.size() || s_[dot] != '.') return;
     const size_t end = Run(s_, dot + 1, shape.set);
     if (end - dot > 40 || CutAt(end)) Add(i, end, shape.rule);
   }
