@@ -45,6 +45,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view exe = std::string_view(bytes).substr(0, exe_size);
   const std::string_view argv = std::string_view(bytes).substr(exe_size);
 
+  const auto counted = [scrubber] { return scrubber->redactions_total() + scrubber->errors_total(); };
+  const uint64_t counted_before = counted();
   std::vector<std::string> out;
   std::vector<RedactionNote> notes;
   scrubber->ScrubArgv(exe, argv, cut, &out, &notes);
@@ -62,5 +64,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool changed = scrubber->ScrubPath("resource.path", &path, &path_notes);
   Require(changed == !path_notes.empty());
   if (!changed) Require(path == argv);
+
+  // Each replacement is counted under a name; several in one argument share a note.
+  const uint64_t replaced = counted() - counted_before;
+  Require(replaced >= notes.size() + path_notes.size());
+  Require((replaced == 0) == (notes.empty() && path_notes.empty()));
+  uint64_t named = scrubber->errors_total();
+  for (const RuleCount& count : scrubber->Counts()) {
+    Require(!count.rule.empty() && count.redactions > 0);
+    named += count.redactions;
+  }
+  Require(named == counted());
   return 0;
 }

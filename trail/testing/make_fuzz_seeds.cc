@@ -126,6 +126,37 @@ Status Notes(const std::string& dir) {
   return Write(dir, "vkey", 3, NoteVerifier::Make(name, key.public_key())->ToString());
 }
 
+// One for each thing that makes an entry illegal.
+Status OddEntries(const std::string& dir, const std::vector<v1::LogEntry>& legal) {
+  std::vector<v1::LogEntry> odd;
+  const auto add = [&](size_t kind) -> v1::LogEntry& { return odd.emplace_back(legal[kind]); };
+  add(0).set_format_version(2);
+  add(0).set_tenant("a/b");
+  add(0).mutable_enrol()->set_identity_spki_sha256("short");
+  add(0).mutable_enrol()->set_token_id("\x7f");
+  add(1).mutable_revoke()->set_agent_id("a/b");
+  add(1).mutable_revoke()->clear_epoch();
+  add(2).mutable_access()->clear_reader();
+  add(2).mutable_access()->set_question_hmac("short");
+  add(3).mutable_hold()->set_id("a/b");
+  add(3).mutable_hold()->set_agents(0, "a/b");
+  add(3).mutable_hold()->set_since_wall_ns(3);
+  add(3).mutable_hold()->clear_by();
+  add(4).mutable_release()->set_id("a/b");
+  add(4).mutable_release()->clear_confirmed_by();
+  add(5).mutable_retire()->set_policy("a/b");
+  add(5).mutable_retire()->clear_body_sha256();
+  add(5).mutable_retire()->set_leaves(1, 0);
+  add(5).mutable_retire()->set_leaves(1, 1ULL << 53U);
+  for (size_t i = 0; i < odd.size(); ++i) {
+    NT_RETURN_IF_ERROR(Write(dir, "odd-" + std::to_string(i), 1, odd[i].SerializeAsString()));
+  }
+  const std::string enrol = legal[0].SerializeAsString();
+  NT_RETURN_IF_ERROR(Write(dir, "odd-two-kinds", 1, enrol + "\x52\x02\x08\x01"));
+  NT_RETURN_IF_ERROR(Write(dir, "odd-later-kind", 1, enrol + "\x5a\x01x"));
+  return Write(dir, "odd-no-frame", 0, "\x12\x01x");
+}
+
 // Mode 2 holds entries, each after a byte with its length.
 Status Entries(const std::string& dir) {
   v1::LogEntry enrol;
@@ -208,7 +239,17 @@ Status Entries(const std::string& dir) {
     back += static_cast<char>(bytes.size());
     back += bytes;
   }
-  return Write(dir, "back", 2, back);
+  NT_RETURN_IF_ERROR(Write(dir, "back", 2, back));
+  v1::LogEntry elsewhere = revoke;
+  elsewhere.set_tenant("umbrella");
+  std::string strangers;
+  for (const v1::LogEntry& entry : {enrol, elsewhere}) {
+    const std::string bytes = entry.SerializeAsString();
+    strangers += static_cast<char>(bytes.size());
+    strangers += bytes;
+  }
+  NT_RETURN_IF_ERROR(Write(dir, "strangers", 2, strangers));
+  return OddEntries(dir, {enrol, revoke, access, hold, release, retire});
 }
 
 // %L, %A … stand for keys of the harness (policy_fuzzer.cc).
