@@ -5,7 +5,8 @@ nt_program(nodetrail-collector SRCS main.cc DEPS nt_collector CLI11::CLI11)
 
 nt_test(nt_collector_test
   SRCS collector_test.cc main_test.cc ingest/ingest_test.cc store/quarantine_test.cc ../agent/ship/shipper_test.cc
-       revocation_test.cc ../agent/ship/log_watch_test.cc ../agent/ship/receipts_test.cc ingest/receipts_test.cc
+       revocation_test.cc ../agent/ship/log_watch_test.cc ../agent/ship/receipts_test.cc ../agent/ship/late_test.cc
+       ingest/receipts_test.cc
   DEPS nt_collector nt_ship nt_spool nt_seal nt_trail)
 nt_test(nt_witnessed_test SRCS witnessed_test.cc
   DEPS nt_collector nt_ship nt_spool nt_seal nt_trail nt_witness nt_proto_grpc)

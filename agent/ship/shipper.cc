@@ -141,6 +141,7 @@ class Shipper::Impl {
     uint64_t sealed_wall_ns = 0;
     uint64_t log_index = 0;  // once durable
     bool released = false;   // has the receipt that it waited for
+    bool kept = false;       // beside the log: released once a later one is
   };
 
   void Run() {
@@ -228,6 +229,7 @@ class Shipper::Impl {
     writing_ = true;
     welcomed_ = false;
     held_.reset();
+    gaps_.clear();
     deadline_ = Steady::now() + options_.welcome_timeout;
 
     for (;;) {
@@ -282,7 +284,10 @@ class Shipper::Impl {
       // Without a receipt nothing may go: what it holds is sent again, leaf only,
       // and compared on the way.
       held_ = Held{at, *hash};
-      const Status resumed = release_ == Release::kDurable ? source_->ResumeAfter(at, *hash) : NotFound("");
+      gaps_ = GapsOf(welcome);
+      // What it lacks may be here: then it does not go on the Welcome's word.
+      const bool resumes = release_ == Release::kDurable && !Wanted();
+      const Status resumed = resumes ? source_->ResumeAfter(at, *hash) : NotFound("");
       if (resumed.code() == Code::kFailedPrecondition) {
         return HoldsAnother(at);
       }
@@ -309,9 +314,10 @@ class Shipper::Impl {
 
   std::optional<End> Acked(const ingest::v1::Ack& ack) {
     const BatchPosition at{ack.epoch(), ack.seq()};
+    const bool kept = ack.level() == ingest::v1::ACK_LEVEL_KEPT && Lacks(at);
     if (in_flight_.empty() || in_flight_.front().position != at ||
         ack.batch_hash() != trail::View(in_flight_.front().batch_hash) ||
-        ack.level() != ingest::v1::ACK_LEVEL_DURABLE) {
+        (!kept && ack.level() != ingest::v1::ACK_LEVEL_DURABLE)) {
       {
         const std::lock_guard lock(mutex_);
         ++stats_.bad_acks;
@@ -326,7 +332,10 @@ class Shipper::Impl {
     if (release_ == Release::kDurable) to_ack_ = at;
     if (options_.log_watch != nullptr) {
       batch.log_index = ack.log_index();
+      batch.kept = kept;
       if (awaited_.empty()) receipt_deadline_ = Steady::now() + ReceiptTimeout();
+      // Kept ones get no receipt, and must not fill the window.
+      if (kept && !awaited_.empty() && awaited_.back().kept) awaited_.pop_back();
       awaited_.push_back(batch);
       // Whoever deletes without receipts does not wait for them either.
       if (release_ == Release::kDurable && awaited_.size() > ReceiptWindow()) awaited_.pop_front();
@@ -336,6 +345,7 @@ class Shipper::Impl {
     {
       const std::lock_guard lock(mutex_);
       ++stats_.acked_batches;
+      if (kept) ++stats_.late_batches;
       stats_.acked_bytes += bytes;
       stats_.last_acked = at;
       stats_.last_ack_wall_ns = clock_->WallNs();
@@ -382,7 +392,7 @@ class Shipper::Impl {
       return std::nullopt;
     }
     batch->released = answered_ = true;
-    while (!awaited_.empty() && awaited_.front().released) {
+    while (!awaited_.empty() && (awaited_.front().released || ShowsAsHole())) {
       if (release_ != Release::kDurable && !lost_receipted_) to_ack_ = released_ = awaited_.front().position;
       awaited_.pop_front();
       receipt_deadline_ = Steady::now() + ReceiptTimeout();
@@ -390,6 +400,13 @@ class Shipper::Impl {
     }
     if (awaited_.empty()) receipt_deadline_ = Steady::time_point::max();
     return std::nullopt;
+  }
+
+  // The first was kept beside the log, and the log provably has what follows
+  // it: the trail shows a hole there, whatever becomes of what was kept.
+  [[nodiscard]] bool ShowsAsHole() const {
+    return awaited_.front().kept &&
+           std::any_of(awaited_.begin(), awaited_.end(), [](const InFlight& b) { return b.released; });
   }
 
   // Acknowledgements that arrived together cost the spool one write.
@@ -488,7 +505,7 @@ class Shipper::Impl {
       // The collector takes it whatever came before: so what was sent before must
       // be in, or it would be passed over for good.
       if (!in_flight_.empty() && (next_->after_hole || declared_hole_ == next_->position)) break;
-      const bool held = held_ && next_->position <= held_->at;
+      const bool held = held_ && next_->position <= held_->at && !Lacks(next_->position);
       if (held_ && next_->position == held_->at && next_->batch_hash != held_->batch_hash) {
         return false;
       }
@@ -530,6 +547,28 @@ class Shipper::Impl {
       PublishInFlight();
     }
     return true;
+  }
+
+  // What the collector lacks: positions between two that it has.
+  struct Gap {
+    BatchPosition before;
+    BatchPosition after;
+  };
+  static std::vector<Gap> GapsOf(const ingest::v1::Welcome& welcome) {
+    std::vector<Gap> gaps;
+    for (const ingest::v1::Gap& gap : welcome.gaps()) {
+      gaps.push_back({{gap.before_epoch(), gap.before_seq()}, {gap.after_epoch(), gap.after_seq()}});
+    }
+    return gaps;
+  }
+  [[nodiscard]] bool Lacks(const BatchPosition& at) const {
+    return std::any_of(gaps_.begin(), gaps_.end(),
+                       [&](const Gap& gap) { return (gap.before.epoch == 0 || gap.before < at) && at < gap.after; });
+  }
+  // Something of that may be in the spool.
+  [[nodiscard]] bool Wanted() {
+    const std::optional<BatchPosition> oldest = source_->Oldest();
+    return oldest && std::any_of(gaps_.begin(), gaps_.end(), [&](const Gap& gap) { return *oldest < gap.after; });
   }
 
   void ResetDeadline() {
@@ -683,6 +722,7 @@ class Shipper::Impl {
     trail::Hash batch_hash{};
   };
   std::optional<Held> held_;               // what the Welcome says
+  std::vector<Gap> gaps_;                  // likewise
   std::optional<BatchPosition> released_;  // the last batch that a receipt let go
   bool lost_receipted_ = false;            // the collector lost some of those; for good, somebody must look
   std::optional<ShipBatch> next_;          // read, but the window was full

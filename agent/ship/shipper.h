@@ -65,6 +65,7 @@ struct ShipStats {
   uint64_t rejected = 0;        // Nacks REJECTED and EQUIVOCATION: each is an alarm
   uint64_t bad_acks = 0;        // acknowledgements that fit nothing we sent
   uint64_t holes_declared = 0;  // sent although the collector lacks batches before it, which we no longer have
+  uint64_t late_batches = 0;    // that the collector keeps beside its log, which has what follows them
   BatchPosition last_acked;     // epoch 0: none since start
   uint64_t last_ack_wall_ns = 0;
   uint64_t in_flight_batches = 0;

@@ -12,6 +12,8 @@ namespace {
 constexpr size_t kRecent = 1024;
 constexpr uint64_t kMarkEvery = 64;
 constexpr unsigned kMaxSearches = 4;
+// An agent with more has a disk that rots, or is hostile.
+constexpr size_t kMaxGaps = 1024;
 
 template <typename A>
 bool At(const A& a, uint64_t epoch, uint64_t seq) {
@@ -38,7 +40,24 @@ AgentChain::AgentChain(const std::string& tenant, const std::string& agent_id, c
 
 trail::ChainResult AgentChain::Check(std::string_view leaf, std::optional<std::string_view> body,
                                      const trail::CheckOptions& options) {
-  return verifier_.Check(leaf, body, options);
+  const trail::ChainPosition before{head().epoch, head().seq};
+  trail::ChainResult result = verifier_.Check(leaf, body, options);
+  if (!result.accepted() || result.notes.holes.empty()) return result;
+  gaps_.push_back({before, {head().epoch, head().seq}});
+  // Two become one, with what the log has between: that is found before anybody asks for gaps.
+  if (gaps_.size() > kMaxGaps) {
+    gaps_[1].before = gaps_[0].before;
+    gaps_.erase(gaps_.begin());
+  }
+  return result;
+}
+
+bool AgentChain::Lacks(uint64_t epoch, uint64_t seq) const {
+  const auto position = std::tie(epoch, seq);
+  return std::any_of(gaps_.begin(), gaps_.end(), [&](const Gap& gap) {
+    return (gap.before.epoch == 0 || position > std::tie(gap.before.epoch, gap.before.seq)) &&
+           position < std::tie(gap.after.epoch, gap.after.seq);
+  });
 }
 
 void AgentChain::Place(const trail::ParsedLeaf& leaf, uint64_t log_index) {
@@ -85,7 +104,7 @@ const AgentChain::Entry* AgentChain::Find(uint64_t epoch, uint64_t seq) {
 }
 
 void AgentChain::Save() {
-  saved_ = Saved{verifier_.state(), recent_, marks_.size(), batches_};
+  saved_ = Saved{verifier_.state(), recent_, marks_.size(), batches_, gaps_};
   searches_ = 0;
 }
 
@@ -95,6 +114,7 @@ void AgentChain::Restore() {
   recent_ = std::move(saved_->recent);
   marks_.resize(saved_->marks);
   batches_ = saved_->batches;
+  gaps_ = std::move(saved_->gaps);
   saved_.reset();
 }
 

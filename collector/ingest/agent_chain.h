@@ -38,6 +38,15 @@ class AgentChain {
   // old ones were looked for since Save: each search holds up all agents.
   [[nodiscard]] std::optional<uint64_t> LogIndex(uint64_t epoch, uint64_t seq);
 
+  // What the log lacks of the agent, in order: the positions strictly between
+  // two that it has. Epoch 0: it has nothing before.
+  struct Gap {
+    trail::ChainPosition before;
+    trail::ChainPosition after;
+  };
+  [[nodiscard]] const std::vector<Gap>& gaps() const { return gaps_; }
+  [[nodiscard]] bool Lacks(uint64_t epoch, uint64_t seq) const;
+
   // Around a commit that may fail: Save before the first batch of the group,
   // then Restore, or Forget once it is durable.
   void Save();
@@ -65,6 +74,7 @@ class AgentChain {
     std::deque<Entry> recent;
     size_t marks = 0;
     uint64_t batches = 0;
+    std::vector<Gap> gaps;
   };
 
   const Entry* Find(uint64_t epoch, uint64_t seq);
@@ -76,6 +86,7 @@ class AgentChain {
   std::deque<Entry> recent_;  // newest last
   // Every kMarkEvery-th batch; between two marks the log is read to find one.
   std::vector<Mark> marks_;
+  std::vector<Gap> gaps_;
   std::vector<Entry> found_;  // what the last search met of this agent
   uint64_t batches_ = 0;
   unsigned searches_ = 0;  // since Save

@@ -8,16 +8,19 @@
 
 #include "nodetrail/base/guard.h"
 #include "nodetrail/base/log.h"
+#include "nodetrail/trail/body.h"
+#include "nodetrail/trail/eviction.h"
 
 namespace nodetrail::collector {
 namespace {
 
 using ingest::v1::ServerMessage;
 
-ServerMessage MakeAck(const trail::ParsedLeaf& leaf, uint64_t log_index) {
+ServerMessage MakeAck(const trail::ParsedLeaf& leaf, uint64_t log_index,
+                      ingest::v1::AckLevel level = ingest::v1::ACK_LEVEL_DURABLE) {
   ServerMessage message;
   ingest::v1::Ack* ack = message.mutable_ack();
-  ack->set_level(ingest::v1::ACK_LEVEL_DURABLE);
+  ack->set_level(level);
   ack->set_epoch(leaf.header.epoch());
   ack->set_seq(leaf.header.seq());
   ack->set_batch_hash(trail::Bytes(leaf.batch_hash));
@@ -32,7 +35,8 @@ ServerMessage MakeNack(ingest::v1::NackReason reason, std::string_view detail) {
   return message;
 }
 
-ServerMessage MakeWelcome(const trail::ChainHead& head) {
+ServerMessage MakeWelcome(const AgentChain& chain) {
+  const trail::ChainHead& head = chain.head();
   ServerMessage message;
   ingest::v1::Welcome* welcome = message.mutable_welcome();
   welcome->set_known(head.known);
@@ -40,6 +44,13 @@ ServerMessage MakeWelcome(const trail::ChainHead& head) {
     welcome->set_epoch(head.epoch);
     welcome->set_seq(head.seq);
     welcome->set_batch_hash(trail::Bytes(head.batch_hash));
+  }
+  for (const AgentChain::Gap& gap : chain.gaps()) {
+    ingest::v1::Gap* lacks = welcome->add_gaps();
+    lacks->set_before_epoch(gap.before.epoch);
+    lacks->set_before_seq(gap.before.seq);
+    lacks->set_after_epoch(gap.after.epoch);
+    lacks->set_after_seq(gap.after.seq);
   }
   return message;
 }
@@ -65,6 +76,7 @@ Result<std::unique_ptr<Committer>> Committer::Open(Options options, trail::CaSet
   NT_ASSIGN_OR_RETURN(out->writer_, trail::TrailWriter::Open(dir, {.segment_bytes = out->options_.segment_bytes}));
   NT_ASSIGN_OR_RETURN(out->reader_, trail::TrailReader::Open(dir));
   NT_ASSIGN_OR_RETURN(out->quarantine_, Quarantine::Open(dir + "/quarantine", out->options_.quarantine));
+  NT_ASSIGN_OR_RETURN(out->late_, Quarantine::Open(dir + "/quarantine/late", out->options_.late));
   if (on_open) NT_RETURN_IF_ERROR(on_open());
   NT_RETURN_IF_ERROR(out->Rebuild(on_replay));
   return out;
@@ -317,7 +329,7 @@ void Committer::CommitGroup(std::vector<Item> items) {
     }
   }
   for (Pending& p : pending) {
-    if (p.greets != nullptr) p.answer = MakeWelcome(p.greets->head());
+    if (p.greets != nullptr) p.answer = MakeWelcome(*p.greets);
     if (p.waits && !durable.ok()) {
       ServerMessage retry = MakeNack(ingest::v1::NACK_REASON_RETRY, durable.message());
       retry.mutable_nack()->set_epoch(p.answer.ack().epoch());
@@ -325,7 +337,7 @@ void Committer::CommitGroup(std::vector<Item> items) {
       retry.mutable_nack()->set_batch_hash(p.answer.ack().batch_hash());
       p.answer = std::move(retry);
     }
-    if (!p.answer.has_ack()) {
+    if (!p.answer.has_ack() || p.answer.ack().level() != ingest::v1::ACK_LEVEL_DURABLE) {
       p.sink->Answer(std::move(p.answer), p.bytes);
       continue;
     }
@@ -451,6 +463,12 @@ void Committer::CheckFrame(Item& item, const Status& room, std::vector<Pending>*
       break;
     }
     case trail::ChainVerdict::kOld: {
+      if (chain.Lacks(result.leaf->header.epoch(), result.leaf->header.seq())) {
+        out.answer = KeepLate(item.agent_id, frame, *result.leaf);
+        // What makes it late may be of this group.
+        out.waits = out.answer.has_ack();
+        break;
+      }
       // Long in the log, and this group has searched enough for this agent.
       out.answer = MakeNack(ingest::v1::NACK_REASON_RETRY, result.reason);
       NamePosition(result.leaf, &out.answer);
@@ -475,6 +493,52 @@ void Committer::CheckFrame(Item& item, const Status& room, std::vector<Pending>*
     }
   }
   pending->push_back(std::move(out));
+}
+
+// Nothing ties it to the chain as well as the log does: it is evidence, and the
+// hole stays a hole. It must be what the agent signed all the same.
+ServerMessage Committer::KeepLate(const std::string& agent_id, const ingest::v1::Frame& frame,
+                                  const trail::ParsedLeaf& leaf) {
+  trail::ChainResult refused;
+  refused.leaf = leaf;
+  Status holds;
+  if (!trail::VerifyLeafSignature(leaf)) {
+    refused.verdict = trail::ChainVerdict::kBadSignature;
+    holds = InvalidArgument("the signature does not belong to header and signer_key");
+  } else if (frame.eviction().empty() || !frame.body().empty()) {
+    refused.verdict = trail::ChainVerdict::kBadBody;
+    holds = trail::CheckStoredBody(frame.body(), leaf.header);
+  } else {
+    refused.verdict = trail::ChainVerdict::kBadBody;
+    holds = trail::CheckEviction(frame.eviction(), leaf.header, leaf.batch_hash, identity_cas_);
+  }
+  ServerMessage answer;
+  if (!holds.ok()) {
+    refused.reason = fmt::format("came late, and does not hold: {}", holds.message());
+    Reject(agent_id, frame, refused);
+    answer = MakeNack(ingest::v1::NACK_REASON_REJECTED,
+                      fmt::format("{}: {}", trail::ChainVerdictName(refused.verdict), refused.reason));
+    NamePosition(leaf, &answer);
+    return answer;
+  }
+  const bool evicted = frame.body().empty() && !frame.eviction().empty();
+  const auto kept = late_->TryKeep(
+      agent_id, frame.leaf(), evicted ? frame.eviction() : frame.body(),
+      fmt::format("late: {} lies in a hole: the log has what follows it{}", LeafName(leaf.header),
+                  evicted ? "; instead of the body there is what the agent signed when it gave it up" : ""));
+  if (!kept.ok() || !*kept) {
+    answer = MakeNack(ingest::v1::NACK_REASON_RETRY,
+                      kept.ok() ? fmt::format("{}/quarantine/late is full; look at what is there, and move it away",
+                                              options_.trail_dir)
+                                : std::string(kept.status().message()));
+    NamePosition(leaf, &answer);
+    return answer;
+  }
+  log::Warn(fmt::format("ingest: {}: the log has what follows it; it came late, and is kept in quarantine/late",
+                        LeafName(leaf.header)));
+  const std::lock_guard lock(mutex_);
+  ++totals_.late;
+  return MakeAck(leaf, 0, ingest::v1::ACK_LEVEL_KEPT);
 }
 
 void Committer::Reject(const std::string& agent_id, const ingest::v1::Frame& frame, const trail::ChainResult& result) {

@@ -60,6 +60,8 @@ class Committer {
     size_t group_batches = 512;
     uint64_t group_bytes = 32U << 20;
     QuarantineLimits quarantine;
+    // Of batches that came late: what an agent's spool may hold.
+    QuarantineLimits late{60'000, 2ULL << 30};
   };
   // Leaves from `first` on are durable, with these leaf hashes. On the ingest
   // thread; returns at once.
@@ -179,6 +181,9 @@ class Committer {
   void CommitGroup(std::vector<Item> items);
   Entered CheckEntry(EntryRequest* request, const Status& room);
   void CheckFrame(Item& item, const Status& room, std::vector<Pending>* pending);
+  // A batch of a hole that the log shows: kept beside it.
+  ingest::v1::ServerMessage KeepLate(const std::string& agent_id, const ingest::v1::Frame& frame,
+                                     const trail::ParsedLeaf& leaf);
   void Reject(const std::string& agent_id, const ingest::v1::Frame& frame, const trail::ChainResult& result);
   Status MakeDurable();
   void Publish(const std::string& agent_id, const AgentChain& chain);
@@ -192,6 +197,7 @@ class Committer {
   std::unique_ptr<trail::TrailWriter> writer_;
   std::unique_ptr<trail::TrailReader> reader_;
   std::unique_ptr<Quarantine> quarantine_;
+  std::unique_ptr<Quarantine> late_;
   std::map<std::string, std::unique_ptr<AgentChain>> chains_;
   OnDurable on_durable_;
   // Of the group under way.

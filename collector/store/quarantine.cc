@@ -31,21 +31,25 @@ Result<std::unique_ptr<Quarantine>> Quarantine::Open(const std::string& dir, con
 
 Status Quarantine::Keep(std::string_view agent_id, std::string_view leaf, std::string_view body,
                         std::string_view reason) {
+  NT_ASSIGN_OR_RETURN(const bool kept, TryKeep(agent_id, leaf, body, reason));
+  if (!kept) ++dropped_;
+  return OkStatus();
+}
+
+Result<bool> Quarantine::TryKeep(std::string_view agent_id, std::string_view leaf, std::string_view body,
+                                 std::string_view reason) {
   const std::string digest = trail::Hex(trail::Sha256Of({leaf, body})).substr(0, 16);
   const std::string base = fmt::format("{}/{}-{}", dir_, agent_id, digest);
-  if (::access((base + ".reason").c_str(), F_OK) == 0) return OkStatus();
+  if (::access((base + ".reason").c_str(), F_OK) == 0) return true;
   const uint64_t bytes = leaf.size() + body.size() + reason.size() + 1;
-  if (files_ + 3 > limits_.max_files || bytes_ + bytes > limits_.max_bytes) {
-    ++dropped_;
-    return OkStatus();
-  }
+  if (files_ + 3 > limits_.max_files || bytes_ + bytes > limits_.max_bytes) return false;
   NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".leaf", leaf, 0640));
   if (!body.empty()) NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".body", body, 0640));
   NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".reason", fmt::format("{}\n", reason), 0640));
   files_ += body.empty() ? 2U : 3U;
   bytes_ += bytes;
   ++batches_;
-  return OkStatus();
+  return true;
 }
 
 }  // namespace nodetrail::collector

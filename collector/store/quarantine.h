@@ -32,6 +32,9 @@ class Quarantine {
   // they came, and .reason, one line. The same bytes are kept once. `agent_id`
   // is from the certificate, and valid. OK too when the bounds are reached.
   Status Keep(std::string_view agent_id, std::string_view leaf, std::string_view body, std::string_view reason);
+  // As Keep, but false when the bounds are reached, which is not counted.
+  Result<bool> TryKeep(std::string_view agent_id, std::string_view leaf, std::string_view body,
+                       std::string_view reason);
 
   [[nodiscard]] uint64_t batches() const { return batches_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }

@@ -26,6 +26,7 @@ void AgentHost::Disconnect() {
   in_flight_.clear();
   awaited_.clear();
   held_.reset();
+  gaps_.clear();
   short_ = false;
 }
 
@@ -66,7 +67,7 @@ std::string AgentHost::Ship() {
     return fmt::format("I2: {}: the collector holds another {}:{} than the spool", id(), at.first, at.second);
   }
   // The collector has the body: its leaf alone asks for the receipt.
-  if (held_ && at <= held_->position) {
+  if (held_ && at <= held_->position && !Lacks(at)) {
     batch.body.clear();
     batch.eviction.clear();
   }
@@ -103,7 +104,12 @@ std::string AgentHost::Welcomed(const ingest::v1::Welcome& welcome, const LogTru
   if (welcome.known()) {
     const auto hash = trail::HashFromBytes(welcome.batch_hash());
     NT_CHECK(hash.has_value());
-    if (log_watch_) {
+    gaps_.assign(welcome.gaps().begin(), welcome.gaps().end());
+    const auto oldest = source_->Oldest();
+    const bool wanted = oldest && std::any_of(gaps_.begin(), gaps_.end(), [&](const ingest::v1::Gap& gap) {
+                          return *oldest < agent::BatchPosition{gap.after_epoch(), gap.after_seq()};
+                        });
+    if (log_watch_ || wanted) {
       held_ = Held{at, *hash};
     } else {
       const Status resumed = source_->ResumeAfter({at.first, at.second}, *hash);
@@ -125,6 +131,13 @@ std::string AgentHost::Welcomed(const ingest::v1::Welcome& welcome, const LogTru
   return "";
 }
 
+bool AgentHost::Lacks(const Position& at) const {
+  return std::any_of(gaps_.begin(), gaps_.end(), [&](const ingest::v1::Gap& gap) {
+    return (gap.before_epoch() == 0 || Position{gap.before_epoch(), gap.before_seq()} < at) &&
+           at < Position{gap.after_epoch(), gap.after_seq()};
+  });
+}
+
 std::string AgentHost::Acked(const ingest::v1::Ack& ack, const LogTruth& log) {
   const Position at{ack.epoch(), ack.seq()};
   if (in_flight_.empty() || in_flight_.front().position != at ||
@@ -134,6 +147,14 @@ std::string AgentHost::Acked(const ingest::v1::Ack& ack, const LogTruth& log) {
   InFlight batch = in_flight_.front();
   in_flight_.pop_front();
   batch.log_index = ack.log_index();
+  if (ack.level() == ingest::v1::ACK_LEVEL_KEPT) {
+    if (!Lacks(at)) return fmt::format("I1: {}: {}:{} is kept beside the log, which has it", id(), at.first, at.second);
+    ++counts_["kept beside the log"];
+    batch.kept = true;
+    if (log_watch_) awaited_.push_back(batch);
+    // Without receipts, what is acknowledged next lets it go.
+    return "";
+  }
   acked[at] = {batch.hash, batch.log_index};
   ++counts_["acknowledged"];
   if (log_watch_) {
@@ -179,8 +200,10 @@ std::string AgentHost::Logged(const ingest::v1::Ack& ack, const LogTruth& log) {
   batch->released = true;
   batch->quorum = outcome.quorum;
   std::optional<InFlight> last;
-  while (!awaited_.empty() && awaited_.front().released) {
-    last = awaited_.front();
+  const auto released = [](const InFlight& b) { return b.released; };
+  while (!awaited_.empty() && (awaited_.front().released ||
+                               (awaited_.front().kept && std::any_of(awaited_.begin(), awaited_.end(), released)))) {
+    if (awaited_.front().released) last = awaited_.front();
     awaited_.pop_front();
     short_ = false;
   }

@@ -128,12 +128,14 @@ class AgentHost {
     uint64_t log_index = 0;
     bool released = false;
     bool quorum = false;
+    bool kept = false;  // beside the log
   };
   struct Held {
     Position position;
     trail::Hash hash{};
   };
   // The courier, agent_courier.cc.
+  [[nodiscard]] bool Lacks(const Position& at) const;
   std::string Welcomed(const ingest::v1::Welcome& welcome, const LogTruth& log);
   std::string Acked(const ingest::v1::Ack& ack, const LogTruth& log);
   std::string Logged(const ingest::v1::Ack& ack, const LogTruth& log);
@@ -180,6 +182,7 @@ class AgentHost {
   std::unique_ptr<agent::LogWatch> log_watch_;
   std::deque<InFlight> awaited_;
   std::optional<Held> held_;
+  std::vector<ingest::v1::Gap> gaps_;  // what the Welcome says that the collector lacks
   std::optional<Position> released_;
   bool lost_receipted_ = false;
   bool short_ = false;  // a receipt without its quorum is here
