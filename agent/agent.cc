@@ -29,6 +29,8 @@
 #include "agent/seal/eviction_signer.h"
 #include "agent/seal/sealer.h"
 #include "agent/sealing_sink.h"
+#include "agent/selftest/canary.h"
+#include "agent/selftest/selftest.h"
 #include "agent/ship/log_watch.h"
 #include "agent/ship/shipper.h"
 #include "agent/ship/spool_source.h"
@@ -114,6 +116,8 @@ class Agent::Impl {
   std::unique_ptr<SpoolSource> spool_source_;
   std::unique_ptr<Shipper> shipper_;
   std::unique_ptr<SealingSink> sink_;
+  std::unique_ptr<Canary> canary_;
+  std::unique_ptr<Selftest> selftest_;  // null where it is off
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<StatusSocket> status_socket_;
   int stored_key_fd_ = -1;
@@ -220,6 +224,11 @@ Status Agent::Impl::OpenPipeline() {
   deps.proc = proc_.get();
   deps.names = names_.get();
   deps.sink = sink_.get();
+  if (const uint64_t seconds = config_.capture().selftest_interval_s(); seconds != 0) {
+    canary_ = MakeCanary(CanaryProgram(), config_.state_dir());
+    selftest_ = std::make_unique<Selftest>(canary_.get(), capture_.get(), seconds * 1'000'000'000);
+    deps.selftest = selftest_.get();
+  }
   deps.capture = config_.capture();
   deps.batch = config_.batch();
   deps.redact = config_.redact();
@@ -323,6 +332,7 @@ std::string Agent::Impl::StatusDocument() const {
   facts.config = &config_;
   facts.coverage = &capture_->Coverage();
   facts.pipeline = pipeline_->Stats();
+  if (selftest_) facts.selftest = selftest_->View();
   facts.spool = spool_->stats();
   facts.ship = shipper_->Stats();
   facts.durable = sink_->Position();

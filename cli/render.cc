@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <ctime>
+#include <map>
 #include <utility>
+#include <vector>
 
 #include "nodetrail/schema/fields.h"
 #include "nodetrail/schema/labels.h"
@@ -78,6 +80,16 @@ std::string AgentText(const ev::Event& e) {
       int attached = 0;
       for (const auto& hook : a.hooks()) attached += hook.state() == "attached" || hook.state() == "fallback" ? 1 : 0;
       return fmt::format("{} of {} hooks attached, scope {}", attached, a.hooks_size(), TerminalSafe(a.scope()));
+    }
+    case ev::KIND_AGENT_SELFTEST: {
+      std::map<std::string, std::vector<std::string>> by_state;
+      for (const auto& domain : a.domains()) {
+        by_state[TerminalSafe(domain.state())].push_back(TerminalSafe(domain.domain()));
+      }
+      std::vector<std::string> parts;
+      for (const auto& [state, domains] : by_state)
+        parts.push_back(fmt::format("{}: {}", state, fmt::join(domains, ", ")));
+      return fmt::format("{}", fmt::join(parts, "; "));
     }
     default: return {};
   }

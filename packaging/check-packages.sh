@@ -20,7 +20,7 @@ for package in nodetrail nodetrail-agent nodetrail-collector nodetrail-witness; 
 done
 dpkg-deb -f "$(find "$dir" -name 'nodetrail-agent_*.deb')" Suggests | grep -qw libengine-pkcs11-openssl ||
   fail "nodetrail-agent does not suggest libengine-pkcs11-openssl, which identity.key_uri needs"
-for path in usr/bin/nodetrail usr/sbin/nodetrail-agent usr/sbin/nodetrail-collector \
+for path in usr/bin/nodetrail usr/sbin/nodetrail-agent usr/libexec/nodetrail/nodetrail-canary usr/sbin/nodetrail-collector \
   lib/systemd/system/nodetrail-agent.service lib/systemd/system/nodetrail-collector.service \
   usr/lib/sysusers.d/nodetrail.conf usr/lib/tmpfiles.d/nodetrail-agent.conf \
   etc/nodetrail/agent.yaml etc/nodetrail/collector.yaml etc/nodetrail/cli.yaml \

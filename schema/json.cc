@@ -294,6 +294,17 @@ Json AgentJson(const ev::AgentEvent& agent) {
     filtered.push_back(std::move(one));
   }
   out["filtered"] = std::move(filtered);
+  Json domains = Json::array();
+  for (const auto& domain : agent.domains()) {
+    Json one;
+    SetBytes(&one, "domain", domain.domain());
+    SetBytes(&one, "state", domain.state());
+    one["missing"] = Json::array();
+    for (const auto& kind : domain.missing()) one["missing"].push_back(EscapeInvalidUtf8(kind));
+    SetBytesOrNull(&one, "why", domain.why());
+    domains.push_back(std::move(one));
+  }
+  out["domains"] = std::move(domains);
   return out;
 }
 

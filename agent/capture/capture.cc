@@ -178,6 +178,7 @@ class CaptureImpl final : public Capture {
   void Cover(const HookPlan& plan, HookState state, std::string why);
   void CoverBlindSpots(const KernelReport& report);
   Status Seed();
+  Status TakeIntoScope(uint32_t tgid);
 
   const CaptureOptions options_;
   const uint32_t possible_cpus_;
@@ -455,14 +456,7 @@ void CaptureImpl::CoverBlindSpots(const KernelReport& report) {
 Status CaptureImpl::Seed() {
   const int scope = bpf_map__fd(skeleton_->maps.nt_scope);
   return SeedProcessTree(
-      options_.root_pid,
-      [scope](uint32_t tgid) {
-        const uint8_t one = 1;
-        if (bpf_map_update_elem(scope, &tgid, &one, BPF_ANY) != 0) {
-          return ErrnoStatus(errno, fmt::format("capture: scope: process {}", tgid));
-        }
-        return OkStatus();
-      },
+      options_.root_pid, [this](uint32_t tgid) { return TakeIntoScope(tgid); },
       [scope](uint32_t tgid) { bpf_map_delete_elem(scope, &tgid); });
 }
 
@@ -526,10 +520,18 @@ Result<SourceCounters> CaptureImpl::ReadCounters() {
   return counters;
 }
 
+Status CaptureImpl::TakeIntoScope(uint32_t tgid) {
+  if (options_.scope == CaptureScope::kHost) return OkStatus();
+  const uint8_t one = 1;
+  if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.nt_scope), &tgid, &one, BPF_ANY) == 0) return OkStatus();
+  return ErrnoStatus(errno, fmt::format("capture: scope: process {}", tgid));
+}
+
 Status CaptureImpl::MarkSelf(uint32_t tgid, nt_self_class cls) {
   if (tgid == 0 || cls <= NT_SELF_NONE || cls >= NT_SELF_MAX) {
     return InvalidArgument(fmt::format("capture: mark process {} as class {}", tgid, static_cast<int>(cls)));
   }
+  if (cls == NT_SELF_CANARY) return TakeIntoScope(tgid);
   auto* slots = static_cast<SelfSlot*>(self_.at());
   SelfSlot* free_slot = nullptr;
   for (uint32_t i = 0; i < kSelfSlots; ++i) {

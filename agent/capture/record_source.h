@@ -59,7 +59,8 @@ class RecordSource {
   [[nodiscard]] virtual const std::vector<HookCoverage>& Coverage() const = 0;
 
   // Marks a process as the product's own: its file and network acts are
-  // counted in nt_cpu_stats.self[cls] instead of recorded. Until it exits.
+  // counted in nt_cpu_stats.self[cls] instead of recorded. Until it exits. One of
+  // NT_SELF_CANARY is recorded, also where it is out of scope.
   virtual Status MarkSelf(uint32_t tgid, nt_self_class cls) = 0;
 };
 

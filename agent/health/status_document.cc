@@ -53,8 +53,22 @@ std::vector<std::string> BlindSpots(const StatusFacts& f) {
   return out;
 }
 
+bool IsDeaf(const StatusFacts& f) {
+  return std::any_of(f.selftest.begin(), f.selftest.end(),
+                     [](const DomainHearing& domain) { return domain.hearing == Hearing::kDeaf; });
+}
+
 std::vector<std::string> Problems(const StatusFacts& f) {
   std::vector<std::string> problems;
+  for (const DomainHearing& domain : f.selftest) {
+    if (domain.hearing == Hearing::kDeaf) {
+      problems.push_back(
+          fmt::format("the {} probes are DEAF: the self-test did {} and no record came; what others do passes unseen",
+                      domain.domain, fmt::join(domain.missing, ", ")));
+    } else if (domain.hearing == Hearing::kUntried) {
+      problems.push_back(fmt::format("the {} probes could not be tested: {}", domain.domain, domain.why));
+    }
+  }
   if (f.refusing || f.pipeline.backpressure) {
     problems.push_back(
         "the spool has no room: the rings are not emptied, and what they can't hold is lost and counted");
@@ -96,6 +110,8 @@ std::string RenderStatus(const StatusFacts& f) {
                      {"why", hook.why},
                      {"kinds", hook.kinds}});
   }
+  Json selftest = Json::object();
+  for (const DomainHearing& domain : f.selftest) selftest[domain.domain] = HearingName(domain.hearing);
   const auto& scope = f.config->capture().scope();
   const std::vector<std::string> problems = Problems(f);
   const Json document = {
@@ -142,7 +158,10 @@ std::string RenderStatus(const StatusFacts& f) {
       {"log_alarm", f.ship.alarm},
       {"log_size", f.ship.log_size},
       {"hooks", hooks},
-      {"health", problems.empty() ? "ok" : "degraded"},
+      {"selftest", selftest},
+      {"health", IsDeaf(f)          ? "failed"
+                 : problems.empty() ? "ok"
+                                    : "degraded"},
       {"problems", problems},
       {"blind_spots", BlindSpots(f)},
   };

@@ -12,6 +12,7 @@
 #include "agent/capture/record_source.h"
 #include "agent/pipeline/pipeline.h"
 #include "agent/sealing_sink.h"
+#include "agent/selftest/selftest.h"
 #include "agent/ship/shipper.h"
 #include "agent/spool/spool.h"
 #include "nodetrail/config/v1/config.pb.h"
@@ -22,6 +23,7 @@ struct StatusFacts {
   const config::v1::AgentConfig* config = nullptr;      // borrowed
   const std::vector<HookCoverage>* coverage = nullptr;  // borrowed
   PipelineStats pipeline;
+  std::vector<DomainHearing> selftest;  // empty: off, or no verdict yet
   SpoolStats spool;
   ShipStats ship;
   DurablePosition durable;
@@ -31,9 +33,9 @@ struct StatusFacts {
   uint64_t uptime_ns = 0;
 };
 
-// Ends in a newline. "health" is "ok" or "degraded"; degraded has its reasons
-// in "problems". "blind_spots" are ways to act that this kernel or this
-// configuration can't see although their kinds are observed otherwise.
+// Ends in a newline. "health" is "ok", "degraded", or "failed" where the
+// self-test found a domain of probes deaf; the reasons are in "problems". "blind_spots" are ways to act that this
+// kernel or this configuration can't see although their kinds are observed otherwise.
 std::string RenderStatus(const StatusFacts& facts);
 
 }  // namespace nodetrail::agent

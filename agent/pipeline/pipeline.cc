@@ -326,6 +326,10 @@ void PipelineImpl::OnReject(Reject reason, std::span<const std::byte> record, co
 
 void PipelineImpl::OnEvent(RawEvent& raw) {
   const uint16_t type = raw.header.type;
+  if (deps_.selftest != nullptr && deps_.selftest->Take(raw)) {
+    policy_.Withhold(NT_SELF_CANARY, type);
+    return;
+  }
   facts_.Clear();
   facts_.raw = &raw;
   facts_.kind = KindOfType(type);
@@ -512,6 +516,10 @@ Status PipelineImpl::Tick() {
   }
   // Not while the sink refuses: the kernel's counters keep it, and are told later.
   if (!Blocked() && now_boot_ns_ - last_counters_ns_ >= kCounterIntervalNs) NT_RETURN_IF_ERROR(SettleLosses());
+  // The rings are empty and losses are counted: now a verdict is one.
+  if (!Blocked() && deps_.selftest != nullptr) {
+    if (auto said = deps_.selftest->Poll(now_boot_ns_, ledger_.last())) Say(event::v1::KIND_AGENT_SELFTEST, *said);
+  }
   if (!Blocked()) EmitWords();
   if (!Blocked() && fatal_.ok() && now_boot_ns_ >= next_heartbeat_ns_) NT_RETURN_IF_ERROR(Heartbeat());
   if (!Blocked() && !builder_.empty()) {

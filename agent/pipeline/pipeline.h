@@ -19,6 +19,7 @@
 #include "agent/capture/record_source.h"
 #include "agent/enrich/name_resolver.h"
 #include "agent/pipeline/batch_sink.h"
+#include "agent/selftest/selftest.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/status.h"
 #include "nodetrail/config/v1/config.pb.h"
@@ -33,6 +34,7 @@ struct Dependencies {
   ProcReader* proc = nullptr;
   NameResolver* names = nullptr;
   BatchSink* sink = nullptr;
+  Selftest* selftest = nullptr;  // null: none
   // Takes secrets out. Null: the built-in rules and those of `redact`.
   Scrubber* scrubber = nullptr;
 

@@ -122,6 +122,7 @@ class PipelineFixture : public ::testing::Test {
     deps.proc = &proc;
     deps.names = &names;
     deps.sink = &sink;
+    deps.selftest = selftest;
     deps.capture = capture;
     deps.batch = batch;
     deps.redact = redact;
@@ -192,6 +193,7 @@ class PipelineFixture : public ::testing::Test {
   FakeNames names;
   ReplaySource source;
   FakeSink sink;
+  Selftest* selftest = nullptr;
   config::v1::AgentConfig::Capture capture;
   config::v1::AgentConfig::Batch batch;
   config::v1::AgentConfig::Redact redact;

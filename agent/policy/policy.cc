@@ -13,7 +13,7 @@ namespace {
 // Counters only grow; one that shrank is of another source and starts over.
 uint64_t Delta(uint64_t before, uint64_t now) { return now >= before ? now - before : now; }
 
-constexpr std::array<std::string_view, NT_SELF_MAX> kSelfRules = {"", "self.agent", "self.companion", "self.other"};
+constexpr std::array<std::string_view, NT_SELF_MAX> kSelfRules = {"", "self.agent", "self.companion", "self.canary"};
 
 // By the label that abi/acts.h gives: the schema knows the number.
 event::v1::Kind KindOfAct(uint16_t type) {
@@ -55,6 +55,11 @@ void Policy::CountWithheld(const nt_cpu_stats& before, const nt_cpu_stats& now) 
   const uint64_t delta = Delta(before.out_of_scope, now.out_of_scope);
   out_of_scope_ += delta;
   withheld_total_ += delta;
+}
+
+void Policy::Withhold(nt_self_class cls, uint16_t type) {
+  ++self_[cls % NT_SELF_MAX][type % NT_TYPE_MAX];
+  ++withheld_total_;
 }
 
 std::vector<event::v1::CountByRule> Policy::TakeWithheld() {

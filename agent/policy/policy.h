@@ -36,10 +36,12 @@ class Policy {
 
   // One CPU's counters as they were and as they are now.
   void CountWithheld(const nt_cpu_stats& before, const nt_cpu_stats& now);
+  // One record that came and is no event: a canary's.
+  void Withhold(nt_self_class cls, uint16_t type);
   // Since the start.
   [[nodiscard]] uint64_t withheld_total() const { return withheld_total_; }
   // What was withheld since the last call, by rule and kind; empty if nothing.
-  // Rules: self.agent, self.companion, scope.process_tree (kind unknown).
+  // Rules: self.agent, self.companion, self.canary, scope.process_tree (kind unknown).
   [[nodiscard]] std::vector<event::v1::CountByRule> TakeWithheld();
 
  private:

@@ -220,7 +220,8 @@ Node::~Node() {
 }
 
 void Node::WriteAgentConfig(const AgentOptions& options) {
-  WriteFile(agent_config(), fmt::format(R"(agent_id: {2}
+  WriteFile(agent_config(),
+            fmt::format(R"(agent_id: {2}
 state_dir: {0}/agent
 status_socket: {0}/agent.sock
 labels: {{env: test}}
@@ -228,6 +229,7 @@ capture:
   ring_bytes_per_cpu: {3}
   drain_interval_ms: {4}
   test_hold_ms: {5}
+  selftest_interval_s: {10}
   scope: {{mode: process_tree, root_pid: {6}}}
   companions: [{{name: collector, exe: {7}}}]
 batch: {{heartbeat_s: {8}}}
@@ -238,10 +240,10 @@ ship:
   log_policy_file: {0}/pki/log/policy
   tls: {{ca_file: {0}/pki/tls-ca/ca.pem, cert_file: {0}/pki/agents/{2}/tls.pem, key_file: {0}/pki/agents/{2}/tls.key}}
 {9})",
-                                        dir_, options.collector_port != 0 ? options.collector_port : port_, name_,
-                                        options.ring_bytes_per_cpu, options.drain_interval_ms, options.test_hold_ms,
-                                        options.scope_root != 0 ? options.scope_root : ::getpid(),
-                                        Binary("nodetrail-collector"), options.heartbeat_s, options.extra_yaml));
+                        dir_, options.collector_port != 0 ? options.collector_port : port_, name_,
+                        options.ring_bytes_per_cpu, options.drain_interval_ms, options.test_hold_ms,
+                        options.scope_root != 0 ? options.scope_root : ::getpid(), Binary("nodetrail-collector"),
+                        options.heartbeat_s, options.extra_yaml, options.selftest_interval_s));
 }
 
 void Node::StartCollector() {

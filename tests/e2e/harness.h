@@ -62,6 +62,7 @@ struct AgentOptions {
   uint32_t drain_interval_ms = 5;
   uint32_t heartbeat_s = 30;
   uint32_t test_hold_ms = 0;
+  uint32_t selftest_interval_s = 30;
   pid_t scope_root = 0;    // 0: this process
   std::string extra_yaml;  // appended
   int collector_port = 0;  // 0: the node's collector

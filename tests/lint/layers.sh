@@ -49,7 +49,7 @@ while read -r where what; do
       [[ $to == capture || $to == decode || $to == batch ]] || tell "capture gives records only" "$where" "$what"
       continue
       ;;
-    pipeline | config | health) continue ;;
+    pipeline | selftest | config | health) continue ;;
   esac
   if [[ $to == capture ]]; then
     # The interface, and what the kernel reported, are plain headers.

@@ -296,6 +296,7 @@ enum nt_self_class {
 	NT_SELF_NONE = 0,
 	NT_SELF_AGENT = 1,
 	NT_SELF_COMPANION = 2,
+	NT_SELF_CANARY = 3, /* recorded; user space withholds what it expects */
 	NT_SELF_MAX = 4,
 };
 
