@@ -8,8 +8,8 @@
 # the probes again for each test: that takes minutes in emulation.
 readonly guest_filter='*-PlumbingTest.*'
 
-verb_test_kernel() { # [KERNEL…] [--hooks MODE] [--filter GTEST_FILTER] [--json FILE] [--write-docs]
-  local kernels=() modes=(per_syscall sys_exit) filter=$guest_filter json=$root/build/log/kernel.json docs=()
+verb_test_kernel() { # [KERNEL…] [--hooks MODE] [--filter GTEST_FILTER] [--json FILE] [--write-docs] [--write-insns]
+  local kernels=() modes=(per_syscall sys_exit) filter=$guest_filter json=$root/build/log/kernel.json docs=() insns=''
   # shellcheck source=tests/guest/lib.sh
   . tests/guest/lib.sh
   while (($#)); do
@@ -23,7 +23,11 @@ verb_test_kernel() { # [KERNEL…] [--hooks MODE] [--filter GTEST_FILTER] [--jso
         esac
         shift
         ;;
-      --write-docs) docs=(--docs docs/kernel-support.md) ;;
+      --write-docs) docs+=(--docs docs/kernel-support.md) ;;
+      --write-insns)
+        docs+=(--insns bpf/insns.tsv)
+        insns=1
+        ;;
       -*) misuse "test-kernel: unknown option $1" ;;
       *)
         guest_kernels | grep -q "^$1 " || misuse "no kernel '$1'; there are: $(guest_kernels | awk '{printf "%s ", $1}')"
@@ -36,7 +40,12 @@ verb_test_kernel() { # [KERNEL…] [--hooks MODE] [--filter GTEST_FILTER] [--jso
   if ((${#kernels[@]} == 0)); then
     mapfile -t kernels < <(guest_kernels | awk '{print $1}')
   elif ((${#docs[@]})); then
-    misuse "--write-docs is for a run of all kernels"
+    misuse "--write-docs and --write-insns are for a run of all kernels"
+  fi
+  if [[ -n $insns ]]; then
+    ((${#modes[@]} == 2)) || misuse "--write-insns is for both kinds of hooks"
+    # Alone it needs the one test only.
+    ((${#docs[@]} > 2)) || filter='VerifierTest.*'
   fi
   install_packages packaging/build-deps.txt packaging/guest-deps.txt
   build dev nt_root_test nt_workload
@@ -51,7 +60,7 @@ verb_test_kernel() { # [KERNEL…] [--hooks MODE] [--filter GTEST_FILTER] [--jso
     for mode in "${modes[@]}"; do jobs+=("$kernel $mode $vmlinuz"); done
   done
   local program=$root/build/dev/bin/nt_root_test
-  guest_image "$out/image.cpio" tests/guest/root_tier.sh "$program" "$root/build/dev/bin/nt_workload"
+  guest_image "$out/image.cpio" tests/guest/root_tier.sh "$program" "$root/build/dev/bin/nt_workload" "$root/bpf/insns.tsv"
   say "ground truth in ${#jobs[@]} guests"
   local job running=0
   for job in "${jobs[@]}"; do
@@ -61,7 +70,7 @@ verb_test_kernel() { # [KERNEL…] [--hooks MODE] [--filter GTEST_FILTER] [--jso
       code=0
       expect=$(guest_kernels | awk -v n="$kernel" '$1 == n {print $3}')
       [[ $expect == works ]] || filter=ProcessTest.ExecTellsProgramArgumentsAndPlace # one is enough to be refused
-      GUEST_APPEND="NT_HOOKS=$mode NT_PROGRAM=$program NT_FILTER=$filter" \
+      GUEST_APPEND="NT_HOOKS=$mode NT_PROGRAM=$program NT_FILTER=$filter${insns:+ NT_UPDATE_INSNS=1}" \
         guest_boot "$vmlinuz" "$out/image.cpio" "$out/$kernel-$mode" 240 || code=$?
       printf '%s\t%s\t%s\t%s\t%s\n' "$kernel" "$mode" "$expect" "$code" "$((SECONDS - begun))" >"$out/$kernel-$mode.done"
       note "$kernel $mode: $((SECONDS - begun)) s"

@@ -146,6 +146,15 @@ bool ExitTellsGroupDead(const btf* kernel) {
   return type != nullptr && btf_is_func_proto(type) && btf_vlen(type) >= 3;
 }
 
+Result<bpf_prog_info> InfoOf(const bpf_program* program) {
+  bpf_prog_info info{};
+  uint32_t size = sizeof info;
+  if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) != 0) {
+    return ErrnoStatus(errno, fmt::format("capture: counters of {}", bpf_program__name(program)));
+  }
+  return info;
+}
+
 class CaptureImpl final : public Capture {
  public:
   CaptureImpl(const CaptureOptions& options, uint32_t cpus) : options_(options), possible_cpus_(cpus) {}
@@ -165,6 +174,8 @@ class CaptureImpl final : public Capture {
   Result<SourceCounters> ReadCounters() override;
 
   [[nodiscard]] const std::vector<HookCoverage>& Coverage() const override { return coverage_; }
+
+  [[nodiscard]] Result<std::vector<ProgramCost>> Costs() const override;
 
   Status MarkSelf(uint32_t tgid, nt_self_class cls) override;
 
@@ -508,13 +519,8 @@ Result<SourceCounters> CaptureImpl::ReadCounters() {
   }
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton_->obj) {
-    const int fd = bpf_program__fd(program);
-    if (fd < 0) continue;
-    bpf_prog_info info{};
-    uint32_t size = sizeof info;
-    if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0) {
-      return ErrnoStatus(errno, fmt::format("capture: counters of {}", bpf_program__name(program)));
-    }
+    if (bpf_program__fd(program) < 0) continue;
+    NT_ASSIGN_OR_RETURN(const bpf_prog_info info, InfoOf(program));
     counters.skipped_probes += info.recursion_misses;
   }
   return counters;
@@ -525,6 +531,20 @@ Status CaptureImpl::TakeIntoScope(uint32_t tgid) {
   const uint8_t one = 1;
   if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.nt_scope), &tgid, &one, BPF_ANY) == 0) return OkStatus();
   return ErrnoStatus(errno, fmt::format("capture: scope: process {}", tgid));
+}
+
+Result<std::vector<ProgramCost>> CaptureImpl::Costs() const {
+  std::vector<ProgramCost> costs;
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, skeleton_->obj) {
+    ProgramCost& cost = costs.emplace_back();
+    cost.program = bpf_program__name(program);
+    cost.loaded = bpf_program__fd(program) >= 0;
+    if (!cost.loaded) continue;
+    NT_ASSIGN_OR_RETURN(const bpf_prog_info info, InfoOf(program));
+    cost.verified_insns = info.verified_insns;
+  }
+  return costs;
 }
 
 Status CaptureImpl::MarkSelf(uint32_t tgid, nt_self_class cls) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "agent/capture/record_source.h"
 #include "nodetrail/base/status.h"
@@ -40,6 +41,15 @@ struct CaptureOptions {
 // "auto", "per_syscall", "sys_exit"; false if unknown.
 bool ParseSyscallHooks(const std::string& text, SyscallHooks* hooks);
 
+// A program of the BPF object, and what the kernel's verifier did for it.
+struct ProgramCost {
+  std::string program;  // "file__sys_exit"
+  bool loaded = false;  // one of two mechanisms is, and what the kernel takes
+  // Instructions that the verifier walked, on all paths: it refuses at a
+  // million. 0: not loaded, or a kernel that does not say (before 5.16).
+  uint32_t verified_insns = 0;
+};
+
 // Owner: the composition root. Thread: pipeline only. Destruction detaches
 // every probe. What the kernel refuses hook by hook is in Coverage(), not an
 // error; Open fails only where nothing useful would be seen.
@@ -50,6 +60,9 @@ class Capture : public RecordSource {
   // process or system call hook granted. kInvalidArgument: options out of
   // range, root_pid not alive.
   static Result<std::unique_ptr<Capture>> Open(const CaptureOptions& options);
+
+  // In the order of the object. Fails with what the kernel answers.
+  [[nodiscard]] virtual Result<std::vector<ProgramCost>> Costs() const = 0;
 };
 
 // SHA-256 of the BPF object in this binary, 64 hex digits: what was loaded
