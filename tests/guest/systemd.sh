@@ -43,6 +43,9 @@ eventually() {
 agent_says() { nodetrail status --json 2>/dev/null; }
 agent_field() { agent_says | sed -nE "s/^ *\"$1\": \"?([^\",]*)\"?,?$/\1/p" | head -n 1; }
 agent_is_well() { [[ $(agent_field health) == ok ]]; }
+hears_all() { # the self-test's verdict on each of the five domains
+  [[ $(agent_says | tr -d '\n ' | grep -oE '"selftest":\{[^}]*\}' | grep -o '"heard"' | wc -l) == 5 ]]
+}
 has_epoch() { [[ $(agent_field epoch) =~ ^[0-9]+$ ]]; }
 other_epoch() { has_epoch && [[ $(agent_field epoch) != "$before" ]]; }
 is_active() { systemctl is-active --quiet "$1"; }
@@ -82,6 +85,7 @@ sed -i -e '/^ The\|^ Relative/d' "$etc/cli.yaml"
 check "collector starts" systemctl start nodetrail-collector
 check "agent starts" systemctl start nodetrail-agent
 check "agent is well" eventually agent_is_well
+check "the confined canary is heard in each domain" eventually hears_all
 touch /root/first
 check "what happens is in the trail" eventually seen /root/first
 check "the agent has an epoch" has_epoch
