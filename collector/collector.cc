@@ -343,7 +343,7 @@ class Collector::Impl {
       renewal_ = std::make_unique<RenewalService>(config_.tenant(), enroller_.get(), gate_.get());
       enrolment_ = std::make_unique<EnrolmentService>(enroller_.get());
     }
-    admin_ = std::make_unique<AdminHandler>(tokens_.get(), committer_.get(), clock_);
+    admin_ = std::make_unique<AdminHandler>(tokens_.get(), committer_.get(), config_.trail_dir(), clock_);
     return OkStatus();
   }
 

@@ -19,8 +19,8 @@ namespace nodetrail::collector {
 // What it borrows outlives it. `tokens` null: this collector does not enrol.
 class AdminHandler {
  public:
-  AdminHandler(TokenStore* tokens, Committer* committer, const Clock* clock)
-      : tokens_(tokens), committer_(committer), holds_(committer, clock) {}
+  AdminHandler(TokenStore* tokens, Committer* committer, const std::string& trail_dir, const Clock* clock)
+      : tokens_(tokens), committer_(committer), holds_(committer, trail_dir, clock) {}
   // Waits for the log where an entry is asked for. One thread at a time, not the
   // ingest's. `uid`: who asks.
   Result<enrol::v1::AdminResponse> Handle(const enrol::v1::AdminRequest& request, uid_t uid);

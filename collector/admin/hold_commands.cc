@@ -42,6 +42,33 @@ std::string SpanText(const enrol::v1::HoldRecord& hold) {
   return fmt::format("{} to {}", time(hold.since_wall_ns(), "the beginning"), time(hold.until_wall_ns(), "the end"));
 }
 
+// What was deleted by rule before the hold came is gone: who places it must know.
+std::string AddedText(const enrol::v1::AddHoldResponse& made, bool json) {
+  const bool unknown = !made.gone_unknown().empty();
+  if (json) {
+    Json gone = {{"bodies", made.gone_bodies()},
+                 {"since", TimeOrNull(made.gone_since_wall_ns())},
+                 {"until", TimeOrNull(made.gone_until_wall_ns())},
+                 {"incomplete", unknown ? Json(made.gone_unknown()) : Json(nullptr)}};
+    return Json{{"id", made.id()}, {"by", made.by()}, {"log_index", made.log_index()}, {"retired_before", gone}}.dump(
+               2) +
+           "\n";
+  }
+  std::string text =
+      fmt::format("hold {} is placed: what it covers and is not deleted yet stays; entry {} of the log says so\n",
+                  made.id(), made.log_index());
+  if (made.gone_bodies() > 0) {
+    text +=
+        fmt::format("{}{} bodies that it covers were retired before and are gone, from {} to {}\n",
+                    unknown ? "at least " : "", made.gone_bodies(), schema::FormatTimeUtc(made.gone_since_wall_ns()),
+                    schema::FormatTimeUtc(made.gone_until_wall_ns()));
+  } else if (!unknown) {
+    text += "nothing that it covers was retired before\n";
+  }
+  if (unknown) text += fmt::format("what was retired before was not counted to the end: {}\n", made.gone_unknown());
+  return text;
+}
+
 int AddHold(const config::v1::CollectorConfig& config, const Args& args) {
   const uint64_t now = SystemClock().WallNs();
   enrol::v1::AdminRequest request;
@@ -62,12 +89,7 @@ int AddHold(const config::v1::CollectorConfig& config, const Args& args) {
   const auto answer = AskCollector(AdminSocketPath(config), request);
   if (!answer.ok()) return FailAdmin(answer.status());
   const auto& made = answer->add_hold();
-  const std::string text =
-      args.json
-          ? Json{{"id", made.id()}, {"by", made.by()}, {"log_index", made.log_index()}}.dump(2) + "\n"
-          : fmt::format("hold {} is placed: what it covers and is not deleted yet stays; entry {} of the log says so\n",
-                        made.id(), made.log_index());
-  std::fputs(text.c_str(), stdout);
+  std::fputs(AddedText(made, args.json).c_str(), stdout);
   return 0;
 }
 

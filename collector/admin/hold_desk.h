@@ -15,12 +15,12 @@
 
 namespace nodetrail::collector {
 
-// Owner: the admin handler, on its thread. Holds are entries of the log; only
-// what was asked for and not confirmed yet is kept here, for a day: a restart
-// forgets it, and it is asked for again.
+// Owner: the admin handler, on its thread. Holds are entries of the log; what
+// was asked for and not confirmed yet is kept in holds/asked of the trail, for a
+// day. A file that can't be read is said in the log: it is asked for again.
 class HoldDesk {
  public:
-  HoldDesk(Committer* committer, const Clock* clock) : committer_(committer), clock_(clock) {}
+  HoldDesk(Committer* committer, std::string trail_dir, const Clock* clock);
 
   // `person` is who asks, as the log is to name him: printable ASCII.
   Result<enrol::v1::AddHoldResponse> Add(const enrol::v1::AddHoldRequest& request, const std::string& person);
@@ -35,8 +35,14 @@ class HoldDesk {
     uint64_t at_wall_ns = 0;
   };
   void DropOld();
+  void Load();
+  Status Save() const;
+  // What the hold came too late for. Reads leaves that were retired, for at
+  // most kCountFor.
+  void CountGone(const trail::v1::Hold& hold, enrol::v1::AddHoldResponse* response) const;
 
   Committer* const committer_;
+  const std::string trail_dir_;
   const Clock* const clock_;
   std::map<std::string, Asked> asked_;  // by hold
 };

@@ -7,7 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "collector/admin/admin_socket.h"
 #include "collector/test_fixture.h"
@@ -101,6 +104,78 @@ TEST_F(HoldsTest, AreThereAfterARestart) {
   collector_.reset();
   StartCollector();
   EXPECT_EQ(Open(), 1U);
+}
+
+// Asked for before the restart, confirmed after it.
+TEST_F(HoldsTest, AReleaseThatWasAskedForOutlivesARestart) {
+  StartCollector();
+  ASSERT_TRUE(Ask(Add("case-7", "court order 7")).ok());
+  const auto asked = Ask(Release("case-7"));
+  ASSERT_TRUE(asked.ok()) << asked.status().ToString();
+  collector_.reset();
+  StartCollector();
+  enrol::v1::AdminRequest request;
+  request.mutable_list_holds();
+  const auto list = Ask(request);
+  ASSERT_TRUE(list.ok());
+  EXPECT_EQ(list->list_holds().holds(0).release_requested_by(), asked->release_hold().requested_by());
+  EXPECT_EQ(Ask(Release("case-7")).status().code(), Code::kFailedPrecondition);
+  if (::geteuid() == 0) {
+    EXPECT_EQ(AskAs(kOfficer, Release("case-7")), Code::kOk);
+  }
+}
+
+// Who places a hold learns what it came too late for.
+TEST_F(HoldsTest, SaysWhatWasRetiredBefore) {
+  StartCollector();
+  BatchMaker maker(pki(), "web-1");
+  {
+    RawAgent agent(collector_->port(), pki().Agent("web-1"));
+    ASSERT_TRUE(agent.Hello("web-1"));
+    ASSERT_TRUE(agent.Read().has_welcome());
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(agent.Exchange(maker.Next()).has_ack());
+  }
+  collector_.reset();
+  const auto bodies = [&] {
+    std::vector<std::filesystem::path> out;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(config_.trail_dir() + "/bodies")) {
+      if (entry.path().extension() == ".zst") out.push_back(entry.path());
+    }
+    return out;
+  };
+  ASSERT_EQ(bodies().size(), 3U);
+  for (const auto& body : bodies()) {
+    std::filesystem::last_write_time(body, std::filesystem::file_time_type::clock::now() - std::chrono::hours(72));
+  }
+  config_.mutable_retention()->set_policy("one-day");
+  config_.mutable_retention()->set_max_age_d(1);
+  StartCollector();
+  ASSERT_TRUE(WaitUntil([&] { return bodies().empty(); }));
+  const auto placed = Ask(Add("late", "court order 7"));
+  ASSERT_TRUE(placed.ok()) << placed.status().ToString();
+  EXPECT_EQ(placed->add_hold().gone_bodies(), 3U);
+  EXPECT_EQ(placed->add_hold().gone_since_wall_ns(), 1'700'000'000'000'000'000U);
+  EXPECT_EQ(placed->add_hold().gone_until_wall_ns(), 1'700'000'000'000'000'002U);
+  EXPECT_EQ(placed->add_hold().gone_unknown(), "");
+  enrol::v1::AdminRequest later = Add("later", "court order 8");
+  later.mutable_add_hold()->set_since_wall_ns(1'700'000'000'000'000'002U);
+  EXPECT_EQ(Ask(later)->add_hold().gone_bodies(), 1U);
+  enrol::v1::AdminRequest other = Add("other", "court order 9");
+  other.mutable_add_hold()->set_agents(0, "web-2");
+  EXPECT_EQ(Ask(other)->add_hold().gone_bodies(), 0U);
+}
+
+// A damaged file is no request, and keeps nothing from starting.
+TEST_F(HoldsTest, ADamagedFileOfRequestsIsNone) {
+  StartCollector();
+  ASSERT_TRUE(Ask(Add("case-7", "court order 7")).ok());
+  ASSERT_TRUE(Ask(Release("case-7")).ok());
+  collector_.reset();
+  ASSERT_TRUE(WriteFileAtomically(config_.trail_dir() + "/holds/asked", "\xff\xff").ok());
+  StartCollector();
+  const auto again = Ask(Release("case-7"));
+  ASSERT_TRUE(again.ok()) << again.status().ToString();
+  EXPECT_FALSE(again->release_hold().released());
 }
 
 }  // namespace

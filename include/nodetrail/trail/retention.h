@@ -34,6 +34,8 @@ class Retention {
 
   // True if a Retire so far names the leaf at this index.
   [[nodiscard]] bool Names(uint64_t index) const;
+  // All of them, as runs: first, last.
+  [[nodiscard]] const std::map<uint64_t, uint64_t>& named() const { return named_; }
   // An open hold that covers this; null: none does.
   [[nodiscard]] const v1::Hold* Covering(std::string_view agent_id, const TimeSpan& time) const;
   // Open holds by id; who released them is gone from here.
