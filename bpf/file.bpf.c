@@ -1,23 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /* Files: opened for write, created, refused. What is done to their names: act.bpf.c. */
 #include "call.bpf.h"
+#include "open.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-#define EPERM 1
-#define EACCES 13
-#define AT_FDCWD (-100)
-#define S_IFMT 0170000
-#define S_IFDIR 0040000
-#define O_ACCMODE 3
-#define O_CREAT 0100
-#define O_TRUNC 01000
-#define O_DIRECTORY 0200000
-#define O_PATH 010000000
-#define O_TMPFILE_BIT 020000000
-#define RESOLVE_IN_ROOT 0x10
-#define FMODE_WRITE 0x2
-#define FMODE_CREATED 0x100000
 
 enum nt_open_kind {
 	NT_OPEN,    /* path, flags, mode */
@@ -25,18 +11,6 @@ enum nt_open_kind {
 	NT_OPENAT,  /* dfd, path, flags, mode */
 	NT_OPENAT2, /* dfd, path, how, size */
 };
-
-struct nt_open_how {
-	u64 flags, mode, resolve;
-};
-
-/* Does the caller mean to change something? */
-static __always_inline bool nt_write_intent(u32 flags)
-{
-	if (flags & O_PATH)
-		return false;
-	return (flags & O_ACCMODE) || (flags & (O_CREAT | O_TRUNC | O_TMPFILE_BIT));
-}
 
 static __noinline int open__failed(struct nt_call *c, u32 type, u64 path, struct nt_open_how *how, s32 dfd)
 {
@@ -95,7 +69,7 @@ static __noinline int open__done(struct nt_call *c, struct nt_open_file *file, s
  *         file the kernel opened: its path and inode, not the caller's string.
  *         No enter side: opens are the most frequent of all, and on failure the
  *         kernel has just read the name (it is in memory, cwd is unchanged)
- * Misses  opens by io_uring; opens by the kernel itself. A thread that rewrites
+ * Misses  opens by the kernel itself; io_uring (io_uring.bpf.c has it). A thread that rewrites
  *         the name of a failed open, or closes or replaces the new descriptor,
  *         before the call returns in its sibling
  */
@@ -132,12 +106,9 @@ static __always_inline void open__exit(struct nt_call *c, enum nt_open_kind kind
 		how.mode = 0; /* not an argument then */
 
 	if (c->ret < 0) {
-		bool denied = c->ret == -EACCES || c->ret == -EPERM;
-		u32 type = denied ? NT_FILE_DENIED : NT_FILE_OPEN;
+		u32 type = nt_failed_open(c->ret, how.flags);
 
-		if (!denied && !nt_write_intent(how.flags))
-			return;
-		if (!nt_admit_act(type))
+		if (!type || !nt_admit_act(type))
 			return;
 		open__failed(c, type, path, &how, dfd);
 	} else {
@@ -153,9 +124,8 @@ static __always_inline void open__exit(struct nt_call *c, enum nt_open_kind kind
 				open__failed(c, NT_FILE_OPEN, path, &how, dfd);
 			return;
 		}
-		created = !!(f.f_mode & FMODE_CREATED) || (how.flags & O_TMPFILE_BIT);
-		/* O_CREAT on what exists, for reading: a plain read */
-		if (!(f.f_mode & FMODE_WRITE) && !created && !(how.flags & O_TRUNC))
+		created = nt_created(&f, how.flags);
+		if (!nt_opened_to_change(&f, how.flags, created))
 			return;
 		if (!nt_admit_act(NT_FILE_OPEN))
 			return;

@@ -90,6 +90,8 @@ struct nt_sock {
 	struct nt_net net;
 	u32 cls;   /* enum nt_self_class */
 	u32 phase; /* enum nt_sock_phase */
+	u32 flags; /* nt_header.flags of its connect */
+	u32 pad;
 };
 
 struct nt_scratch {

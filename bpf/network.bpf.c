@@ -7,6 +7,7 @@
  * accept, and again where a local close begins.
  */
 #include "call.bpf.h"
+#include "uring.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -95,7 +96,7 @@ static __noinline int nt_emit_sock(struct nt_sock *e, u32 type, u32 snapshot)
 	r->header.total_len = sizeof(*r);
 	r->header.ktime_boot_ns = bpf_ktime_get_boot_ns();
 	r->header.cpu = cpu;
-	r->header.flags = 0;
+	r->header.flags = type == NT_NET_CONNECT ? e->flags : 0;
 	r->header.cpu_seq = seq;
 	r->task = e->owner;
 	if (snapshot)
@@ -138,10 +139,10 @@ static __always_inline u32 nt_netns_of(struct sock *sk)
 	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 }
 
-/* struct sock of a TCP descriptor, 0 if it is anything else. */
-static __noinline u64 nt_tcp_of_fd(s32 fd)
+/* struct sock of a TCP socket's file, 0 if it is anything else. */
+static __noinline u64 nt_tcp_of_file(u64 file)
 {
-	struct file *f = (struct file *)nt_file_of_fd(fd);
+	struct file *f = (struct file *)file;
 	struct socket *socket;
 	struct sock *sk;
 	u16 mode = 0, family = 0, type = 0, protocol = 0;
@@ -163,6 +164,11 @@ static __noinline u64 nt_tcp_of_fd(s32 fd)
 	return (u64)sk;
 }
 
+static __always_inline u64 nt_tcp_of_fd(s32 fd)
+{
+	return nt_tcp_of_file(nt_file_of_fd(fd));
+}
+
 static __always_inline void nt_read_sockaddr(struct nt_connect_call *call, u64 user, u32 len)
 {
 	if (len > sizeof(call->addr))
@@ -177,8 +183,7 @@ static __always_inline void nt_read_sockaddr(struct nt_connect_call *call, u64 u
  * Kernels 5.15 (bpf_task_pt_regs), 5.5
  * Why     at exit one can't tell a new attempt from asking again about the one
  *         under way, whose outcome is told already: here the socket's state says
- * Misses  connects that aren't TCP; MPTCP sockets; io_uring (its attempts are
- *         seen from the first SYN on)
+ * Misses  connects that aren't TCP; MPTCP sockets
  */
 static __noinline int connect__enter(struct nt_call *c)
 {
@@ -198,6 +203,37 @@ static __noinline int connect__enter(struct nt_call *c)
 	return bpf_map_update_elem(&nt_connect_calls, &tid, &call, BPF_ANY);
 }
 
+/* The body of an attempt that failed before the first SYN. */
+static __noinline int nt_connect_failed(struct nt_scratch *s, struct nt_connect_call *call, s32 err)
+{
+	struct nt_net *n;
+	struct sock *sk;
+
+	if (!s || !call)
+		return 0;
+	n = nt_body_of(s);
+	sk = (struct sock *)call->sk;
+	nt_fill_tuple(n, call->sk);
+	__builtin_memset(n->remote_addr, 0, sizeof(n->remote_addr));
+	n->remote_port = 0;
+	n->addr_from_user = 1;
+	if (call->addr_len) {
+		n->remote_port = call->addr[2] << 8 | call->addr[3];
+		if (call->addr[0] == AF_INET) {
+			n->family = AF_INET;
+			__builtin_memcpy(n->remote_addr, call->addr + 4, 4);
+		} else if (call->addr_len >= 24) {
+			__builtin_memcpy(n->remote_addr, call->addr + 8, 16);
+		}
+	}
+	n->netns = nt_netns_of(sk);
+	n->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	n->opened_boot_ns = nt_header_of(s)->ktime_boot_ns;
+	n->nonblocking = !!(BPF_CORE_READ(sk, sk_socket, file, f_flags) & O_NONBLOCK);
+	n->err = err;
+	return 0;
+}
+
 /*
  * Hook    tracepoint/syscalls/sys_exit_connect, fallback tp_btf/sys_exit
  * Kernels 5.15, 5.5
@@ -210,8 +246,6 @@ static __noinline int connect__exit(struct nt_call *c)
 	u32 tid = nt_tid();
 	struct nt_connect_call *call, copy;
 	struct nt_scratch *s;
-	struct nt_net *n;
-	struct sock *sk;
 	s64 ret;
 
 	if (!c)
@@ -226,76 +260,28 @@ static __noinline int connect__exit(struct nt_call *c)
 		return 0;
 	if (!nt_admit_act(NT_NET_CONNECT))
 		return 0;
-	s = nt_begin(NT_NET_CONNECT, sizeof(*n));
+	s = nt_begin(NT_NET_CONNECT, sizeof(struct nt_net));
 	if (!s)
 		return 0;
 	s->flags |= nt_call_flags(c);
-	n = nt_body_of(s);
-	sk = (struct sock *)copy.sk;
 	if (!copy.addr_len)
 		nt_read_sockaddr(&copy, c->a[1], c->a[2]);
-	nt_fill_tuple(n, copy.sk);
-	__builtin_memset(n->remote_addr, 0, sizeof(n->remote_addr));
-	n->remote_port = 0;
-	n->addr_from_user = 1;
-	if (copy.addr_len) {
-		n->remote_port = copy.addr[2] << 8 | copy.addr[3];
-		if (copy.addr[0] == AF_INET) {
-			n->family = AF_INET;
-			__builtin_memcpy(n->remote_addr, copy.addr + 4, 4);
-		} else if (copy.addr_len >= 24) {
-			__builtin_memcpy(n->remote_addr, copy.addr + 8, 16);
-		}
-	}
-	n->netns = nt_netns_of(sk);
-	n->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-	n->opened_boot_ns = nt_header_of(s)->ktime_boot_ns;
-	n->nonblocking = !!(BPF_CORE_READ(sk, sk_socket, file, f_flags) & O_NONBLOCK);
-	n->err = -ret;
+	nt_connect_failed(s, &copy, -ret);
 	nt_submit(s, NT_NET_CONNECT);
 	return 0;
 }
 
-/*
- * Hook    tracepoint/syscalls/sys_exit_{accept,accept4}, fallback tp_btf/sys_exit
- * Kernels 5.15, 5.5
- * Why     only here a process takes the connection; the handshake was over
- *         before, in softirq
- * Misses  accepts that fail; io_uring; a descriptor a sibling closes before the
- *         call returns; MPTCP sockets
- */
-static __noinline int accept__exit(struct nt_call *c)
+/* Tells of an accepted socket, unless it is the product's own, and follows it.
+ * Task and time of `s` are filled, its body is zero. */
+static __noinline int nt_accepted(struct nt_scratch *s, u64 key, u32 cls)
 {
-	struct nt_scratch *s;
+	struct sock *sk = (struct sock *)key;
 	struct nt_sock *e;
-	struct sock *sk;
 	struct nt_net *n;
-	u64 key;
-	u32 cls;
 
-	if (!c || c->ret < 0)
+	if (!s)
 		return 0;
-	key = nt_tcp_of_fd(c->ret);
-	if (!key)
-		return 0;
-	sk = (struct sock *)key;
-	cls = nt_self_class(nt_tgid());
-	if (!nt_admit_act(NT_NET_ACCEPT) && !cls)
-		return 0;
-	if (cls) { /* followed, so that its close is counted too */
-		s = nt_claim();
-		if (!s)
-			return 0;
-		nt_fill_task(nt_task_of(s));
-		n = nt_body_of(s);
-		__builtin_memset(n, 0, sizeof(*n));
-	} else {
-		s = nt_begin(NT_NET_ACCEPT, sizeof(*n));
-		if (!s)
-			return 0;
-		s->flags |= nt_call_flags(c);
-		n = nt_body_of(s);
-	}
+	n = nt_body_of(s);
 	nt_fill_tuple(n, key);
 	n->netns = nt_netns_of(sk);
 	n->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
@@ -308,6 +294,7 @@ static __noinline int accept__exit(struct nt_call *c)
 	s->sock.net = *n;
 	s->sock.cls = cls;
 	s->sock.phase = NT_SOCK_OPEN;
+	s->sock.flags = 0;
 	e = &s->sock;
 	if (bpf_map_update_elem(&nt_socks, &key, e, BPF_ANY)) {
 		nt_lost_map(NT_NET_CLOSE);
@@ -317,8 +304,64 @@ static __noinline int accept__exit(struct nt_call *c)
 		e->net.reset = BPF_CORE_READ(sk, sk_err) == ECONNRESET;
 		nt_emit_sock(e, NT_NET_CLOSE, 0);
 	}
+	return 0;
+}
+
+/*
+ * Hook    tracepoint/syscalls/sys_exit_{accept,accept4}, fallback tp_btf/sys_exit
+ * Kernels 5.15, 5.5
+ * Why     only here a process takes the connection; the handshake was over
+ *         before, in softirq
+ * Misses  accepts that fail; a descriptor a sibling closes before the call
+ *         returns; MPTCP sockets
+ */
+static __noinline int accept__exit(struct nt_call *c)
+{
+	struct nt_scratch *s;
+	u64 key;
+	u32 cls;
+
+	if (!c || c->ret < 0)
+		return 0;
+	key = nt_tcp_of_fd(c->ret);
+	if (!key)
+		return 0;
+	cls = nt_self_class(nt_tgid());
+	if (!nt_admit_act(NT_NET_ACCEPT) && !cls)
+		return 0;
+	if (cls) { /* followed, so that its close is counted too */
+		s = nt_claim();
+		if (!s)
+			return 0;
+		nt_fill_task(nt_task_of(s));
+		__builtin_memset(nt_body_of(s), 0, sizeof(struct nt_net));
+	} else {
+		s = nt_begin(NT_NET_ACCEPT, sizeof(struct nt_net));
+		if (!s)
+			return 0;
+		s->flags |= nt_call_flags(c);
+	}
+	nt_accepted(s, key, cls);
 	nt_release(s);
 	return 0;
+}
+
+/* Does a request of io_uring connect this socket? Then its submitter is the
+ * owner, and not the worker that runs it. Returns the record's flags. */
+static __noinline u32 nt_uring_asked(u64 key, struct nt_task *owner)
+{
+	struct nt_uring_connect *connect = bpf_map_lookup_elem(&nt_uring_connects, &key);
+	struct nt_uring_small *kept;
+	u64 req;
+
+	if (!connect || !owner)
+		return 0;
+	connect->syn_sent = 1;
+	req = connect->req;
+	kept = bpf_map_lookup_elem(&nt_uring_small, &req);
+	if (kept)
+		bpf_probe_read_kernel(owner, sizeof(*owner), kept->rest);
+	return NT_F_IO_URING;
 }
 
 /* connect's caller sends the first SYN. */
@@ -344,6 +387,7 @@ static __noinline int nt_syn_sent(u64 key, u64 cookie)
 	if (!cls)
 		nt_announce_cgroups(s);
 	s->sock.owner = *nt_task_of(s);
+	s->sock.flags = nt_uring_asked(key, &s->sock.owner);
 	n = &s->sock.net;
 	__builtin_memset(n, 0, sizeof(*n));
 	nt_fill_tuple(n, key);
@@ -446,8 +490,15 @@ int BPF_PROG(tp_btf__inet_sock_set_state, const struct sock *sk, const int oldst
 			u32 tid = nt_tid();
 			struct nt_connect_call *call = bpf_map_lookup_elem(&nt_connect_calls, &tid);
 
+			struct nt_uring_connect *connect = bpf_map_lookup_elem(&nt_uring_connects, &key);
+
 			if (call && call->sk == key) {
 				call->syn_sent = 0;
+				bpf_map_delete_elem(&nt_socks, &key);
+				return 0;
+			}
+			if (connect) {
+				connect->syn_sent = 0;
 				bpf_map_delete_elem(&nt_socks, &key);
 				return 0;
 			}
@@ -479,6 +530,68 @@ NT_SYSCALL_ENTER(connect, 42, connect__enter(&c))
 NT_SYSCALL_EXIT(connect, 42, connect__exit(&c))
 NT_SYSCALL_EXIT(accept, 43, accept__exit(&c))
 NT_SYSCALL_EXIT(accept4, 288, accept__exit(&c))
+
+/* ---- io_uring: io_uring.bpf.c calls ---- */
+
+/* After the body, until the request completes. */
+static __always_inline struct nt_connect_call *nt_uring_call(struct nt_scratch *s)
+{
+	return (struct nt_connect_call *)&s->rec[NT_FIXED_LEN + sizeof(struct nt_net)];
+}
+
+int nt_uring__connect(u32 index, u64 req, u64 file, u64 addr, u32 addr_len)
+{
+	struct nt_scratch *s = bpf_map_lookup_elem(&nt_scratches, &index);
+	struct nt_uring_connect connect = { .req = req };
+	struct nt_connect_call *call;
+	u64 key = file ? nt_tcp_of_file(file) : 0;
+
+	if (!s || !key)
+		return 0;
+	call = nt_uring_call(s);
+	call->sk = key;
+	call->continues = BPF_CORE_READ((struct sock *)key, sk_socket, state) == SS_CONNECTING;
+	call->syn_sent = 0;
+	nt_read_sockaddr(call, addr, addr_len);
+	s->len = NT_FIXED_LEN + sizeof(struct nt_net);
+	/* no room: the outcome is told by the state machine, and it has no flag */
+	if (!call->continues)
+		bpf_map_update_elem(&nt_uring_connects, &key, &connect, BPF_ANY);
+	return !call->continues;
+}
+
+int nt_uring__connected(u32 index, u64 req, s64 ret)
+{
+	struct nt_scratch *s = bpf_map_lookup_elem(&nt_scratches, &index);
+	struct nt_uring_connect *connect;
+	struct nt_connect_call call;
+	u64 key, syn_sent = 0;
+
+	if (!s)
+		return 0;
+	call = *nt_uring_call(s);
+	key = call.sk;
+	connect = bpf_map_lookup_elem(&nt_uring_connects, &key);
+	if (connect && connect->req == req) {
+		syn_sent = connect->syn_sent;
+		bpf_map_delete_elem(&nt_uring_connects, &key);
+	}
+	if (ret >= 0 || ret == -EINPROGRESS || syn_sent)
+		return 0;
+	nt_connect_failed(s, &call, -ret);
+	nt_emit(s, NT_NET_CONNECT);
+	return 0;
+}
+
+int nt_uring__accepted(u32 index, u64 file)
+{
+	struct nt_scratch *s = bpf_map_lookup_elem(&nt_scratches, &index);
+	u64 key = file ? nt_tcp_of_file(file) : 0;
+
+	if (s && key)
+		nt_accepted(s, key, NT_SELF_NONE);
+	return 0;
+}
 
 /* ---- the sys_exit mechanism ---- */
 

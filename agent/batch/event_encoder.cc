@@ -192,11 +192,10 @@ void WriteRequested(const RawEvent& raw, const ActCall& call, WireWriter* out) {
   out->End(at);
 }
 
-bool IsDirectory(const RawEvent& raw, std::string_view syscall) {
+bool IsDirectory(const RawEvent& raw, std::string_view call) {
   const nt_act& act = raw.body.act;
   constexpr uint64_t kRemoveDir = 0x200;  // AT_REMOVEDIR
-  return raw.header.type == NT_FILE_MKDIR || syscall == "rmdir" ||
-         (syscall == "unlinkat" && (act.args[2] & kRemoveDir) != 0);
+  return raw.header.type == NT_FILE_MKDIR || call == "rmdir" || (call == "unlinkat" && (act.args[2] & kRemoveDir) != 0);
 }
 
 bool HasRequest(uint16_t type) {
@@ -210,8 +209,10 @@ void WriteFileAct(const EventFacts& facts, WireWriter* out) {
   const uint16_t type = raw.header.type;
   const ActCall* call = FindActCall(act.syscall_nr, (raw.header.flags & NT_F_COMPAT32) != 0);
   if ((act.after.flags & NT_FILE_VALID) != 0) WriteFileRef(3, act.after, out);
-  out->Bool(6, IsDirectory(raw, facts.syscall));
-  if (facts.syscall == "renameat2") out->Varint(7, act.args[4] & 0xffffffffU);
+  // By io_uring, too: a record's arguments are those of the call that does the same.
+  const std::string_view name = call == nullptr ? std::string_view() : call->name;
+  out->Bool(6, IsDirectory(raw, name));
+  if (name == "renameat2") out->Varint(7, act.args[4] & 0xffffffffU);
   out->Bytes(8, facts.syscall);
   if ((act.before.flags & NT_FILE_VALID) != 0) WriteFileRef(9, act.before, out);
   if (call != nullptr && HasRequest(type)) WriteRequested(raw, *call, out);

@@ -31,6 +31,7 @@
 #include "agent/capture/ring_reader.h"
 #include "agent/capture/scope_seed.h"
 #include "agent/capture/tracefs.h"
+#include "agent/capture/uring.h"
 #include "agent/decode/acts.h"
 #include "nodetrail.skel.h"
 #include "nodetrail/base/clock.h"
@@ -194,6 +195,7 @@ class CaptureImpl final : public Capture {
   const CaptureOptions options_;
   const uint32_t possible_cpus_;
   SystemClock clock_;
+  UringFacts uring_;
   bool per_syscall_ = false;
   bool fell_back_ = false;  // auto, and per-syscall wasn't granted
   std::string fallback_why_;
@@ -237,6 +239,8 @@ Result<SkeletonPtr> CaptureImpl::OpenSkeleton(const std::set<std::string>& wante
   skeleton->rodata->nt_scope_mode = options_.scope == CaptureScope::kProcessTree ? kScopeTree : 0;
   const std::unique_ptr<btf, void (*)(btf*)> kernel(btf__load_vmlinux_btf(), btf__free);
   skeleton->rodata->nt_exit_tells_group_dead = kernel != nullptr && ExitTellsGroupDead(kernel.get());
+  skeleton->rodata->nt_uring_has_cqe = uring_.has_cqe;
+  skeleton->rodata->nt_uring_creds_bit = uring_.creds_bit;
   const bool per_cpu_allocator =
       kernel != nullptr && btf__find_by_name_kind(kernel.get(), "bpf_mem_alloc", BTF_KIND_STRUCT) > 0;
 
@@ -249,7 +253,12 @@ Result<SkeletonPtr> CaptureImpl::OpenSkeleton(const std::set<std::string>& wante
   if (skeleton->rodata->nt_exit_tells_group_dead) err = err != 0 ? err : bpf_map__set_max_entries(maps.nt_exited, 1);
   // Since 6.1 hash entries come from per-CPU caches, safe in any context:
   // memory then grows with the connections there are, not with the bound.
-  if (per_cpu_allocator) err = err != 0 ? err : bpf_map__set_map_flags(maps.nt_socks, BPF_F_NO_PREALLOC);
+  for (bpf_map* map :
+       {maps.nt_socks, maps.nt_uring_small, maps.nt_uring_large, maps.nt_uring_connects, maps.nt_uring_accepts}) {
+    if (per_cpu_allocator) err = err != 0 ? err : bpf_map__set_map_flags(map, BPF_F_NO_PREALLOC);
+    // Kernels without it are older than the tracepoints of io_uring that tell the request.
+    if (!per_cpu_allocator && map != maps.nt_socks) err = err != 0 ? err : bpf_map__set_max_entries(map, 1);
+  }
   err = err != 0 ? err : bpf_map__set_autocreate(maps.nt_abi_pins, false);
   if (err != 0) return ErrnoStatus(-err, "capture: size the BPF maps");
   return skeleton;
@@ -260,6 +269,7 @@ Status CaptureImpl::Load(const KernelReport& report) {
   for (const HookPlan& plan : plans_) {
     if (plan.mechanism == Mechanism::kPerSyscall && !per_syscall_) continue;
     if (plan.mechanism == Mechanism::kSysExit && per_syscall_) continue;
+    if (JudgeUringHook(uring_, plan.event).state != HookState::kAttached) continue;
     wanted.insert(plan.program);
   }
   {
@@ -394,6 +404,10 @@ Status CaptureImpl::Attach(const KernelReport& report) {
       if (first_refusal.empty()) first_refusal = fmt::format("{}: {}", plan.hook, refused->second);
       continue;
     }
+    if (UringVerdict uring = JudgeUringHook(uring_, plan.event); uring.state != HookState::kAttached) {
+      Cover(plan, uring.state, std::move(uring.why));
+      continue;
+    }
     if (loaded_.count(plan.program) == 0) {
       Cover(plan, HookState::kOff,
             per_syscall_ ? "per-syscall tracepoints are in use" : "the sys_enter and sys_exit switch is in use");
@@ -452,16 +466,7 @@ void CaptureImpl::CoverBlindSpots(const KernelReport& report) {
   } else {
     Cover(compat, HookState::kAttached, "seen by tp_btf/sys_exit");
   }
-  HookPlan io_uring;
-  io_uring.hook = "io_uring";
-  io_uring.domain = "file";
-  io_uring.kinds = {"file.open",    "file.create", "file.denied",   "file.delete",   "file.rename",      "file.link",
-                    "file.symlink", "file.mkdir",  "file.setxattr", "file.truncate", "file.removexattr", "net.accept"};
-  if (report.io_uring.granted) {
-    Cover(io_uring, HookState::kAbsent, "file operations and accepts submitted by io_uring are not seen");
-  } else {
-    Cover(io_uring, HookState::kOff, "this kernel has no io_uring");
-  }
+  for (HookCoverage& operation : CoverUring(uring_, coverage_)) coverage_.push_back(std::move(operation));
 }
 
 Status CaptureImpl::Seed() {
@@ -479,6 +484,10 @@ Status CaptureImpl::Start(const KernelReport& report) {
     fallback_why_ = !report.tracefs.granted        ? report.tracefs.detail
                     : !report.task_pt_regs.granted ? report.task_pt_regs.detail
                                                    : report.syscall_tracepoint.detail;
+  }
+  {
+    const std::unique_ptr<btf, void (*)(btf*)> kernel(btf__load_vmlinux_btf(), btf__free);
+    uring_ = ReadUringFacts(kernel.get());
   }
   {
     const SkeletonPtr skeleton(nt_probes__open());

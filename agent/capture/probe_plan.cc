@@ -25,6 +25,18 @@ const std::vector<Feeds>& Semantic() {
   return kSemantic;
 }
 
+// A request of io_uring: of each domain what its operations do.
+const std::vector<Feeds>& Uring() {
+  static const std::vector<Feeds> kUring = {
+      {"file",
+       "file",
+       {"file.open", "file.create", "file.denied", "file.delete", "file.rename", "file.link", "file.symlink",
+        "file.mkdir", "file.setxattr", "file.truncate"}},
+      {"network", "network", {"net.connect", "net.accept"}},
+  };
+  return kUring;
+}
+
 // By system call, without sys_enter_ or sys_exit_.
 std::vector<Feeds> MakeCalls() {
   std::vector<Feeds> calls = {
@@ -129,8 +141,9 @@ std::vector<HookPlan> PlansOf(std::string_view program, std::string_view section
     if (rest == "sys_enter" || rest == "sys_exit") {
       plan.mechanism = Mechanism::kSysExit;
       for (const Feeds& feeds : Switches(rest == "sys_enter")) all.push_back(&feeds);
+    } else if (rest.starts_with("io_uring_")) {
+      for (const Feeds& feeds : Uring()) all.push_back(&feeds);
     } else {
-      plan.mechanism = Mechanism::kSemantic;
       all.push_back(Find(Semantic(), rest));
     }
   }

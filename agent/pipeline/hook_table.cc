@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view kPerSyscall = "tracepoint/syscalls/sys_exit_";
 constexpr std::string_view kSysExit = "tp_btf/sys_exit";
+constexpr std::string_view kUring = "tp_btf/io_uring_";
 
 // Where the fact itself is seen, and not a system call around it.
 bool Semantic(std::string_view hook) {
@@ -50,12 +51,18 @@ std::string HookTable::Choose(event::v1::Kind kind, std::string_view syscall) co
   for (const HookCoverage& hook : attached_) {
     if (std::find(hook.kinds.begin(), hook.kinds.end(), label) == hook.kinds.end()) continue;
     const std::string_view name = hook.hook;
+    if (name.starts_with(kUring)) {
+      // Its requests alone come by there, told by the tracepoint in a call's place.
+      if (!syscall.empty() && name == std::string("tp_btf/") + std::string(syscall)) return hook.hook;
+      continue;
+    }
     if (name == kSysExit) {
       sys_exit = true;
     } else if (name.starts_with(kPerSyscall)) {
       if (!syscall.empty() && name.substr(kPerSyscall.size()) == syscall) return hook.hook;
       per_syscall.push_back(name);
-    } else if (Semantic(name) && name.find('/') != std::string_view::npos && !name.starts_with("syscall/")) {
+    } else if (Semantic(name) && name.find('/') != std::string_view::npos && !name.starts_with("syscall/") &&
+               !name.starts_with("io_uring/")) {
       semantic.push_back(name);
     }
   }

@@ -24,7 +24,8 @@ class HookTable {
  public:
   explicit HookTable(const std::vector<HookCoverage>& coverage);
 
-  // "tp_btf/sched_process_exec". `syscall`: static string, may be empty. A
+  // "tp_btf/sched_process_exec". `syscall`: static string, may be empty; of a
+  // request of io_uring the tracepoint that told it ("io_uring_complete"). A
   // family with several candidates that can't be told apart gives the part
   // they share and a star; empty if nothing that is attached fits.
   std::string_view Find(event::v1::Kind kind, std::string_view syscall);

@@ -98,6 +98,16 @@ TEST(HookTable, TheHookThatSawIt) {
   EXPECT_EQ(table.Find(event::v1::KIND_FILE_OPEN, "openat"), "tracepoint/syscalls/sys_exit_openat");
   EXPECT_EQ(table.Find(event::v1::KIND_FILE_OPEN, "open"), "");  // not attached
   EXPECT_EQ(table.Find(event::v1::KIND_NET_ACCEPT, ""), "tracepoint/syscalls/sys_exit_accept*");
+  HookTable rings({
+      hook("tp_btf/inet_sock_set_state", HookState::kAttached, {"net.connect"}),
+      hook("tp_btf/io_uring_complete", HookState::kAttached, {"file.open", "net.connect"}),
+      hook("tp_btf/io_uring_req_failed", HookState::kAttached, {"file.open", "net.connect"}),
+      hook("io_uring/connect", HookState::kAttached, {"net.connect"}),
+  });
+  EXPECT_EQ(rings.Find(event::v1::KIND_NET_CONNECT, ""), "tp_btf/inet_sock_set_state");
+  EXPECT_EQ(rings.Find(event::v1::KIND_NET_CONNECT, "io_uring_complete"), "tp_btf/io_uring_complete");
+  EXPECT_EQ(rings.Find(event::v1::KIND_FILE_OPEN, "io_uring_req_failed"), "tp_btf/io_uring_req_failed");
+  EXPECT_EQ(rings.Find(event::v1::KIND_FILE_OPEN, "openat"), "");
   HookTable fallback({hook("tp_btf/sys_exit", HookState::kFallback, {"file.open"})});
   EXPECT_EQ(fallback.Find(event::v1::KIND_FILE_OPEN, "openat"), "tp_btf/sys_exit");
 }

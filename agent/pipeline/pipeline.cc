@@ -324,6 +324,13 @@ void PipelineImpl::OnReject(Reject reason, std::span<const std::byte> record, co
   stats_.lost_decode.fetch_add(1, kRelaxed);
 }
 
+// What the hook table finds a record's hook by.
+std::string_view CallBehind(const RawEvent& raw, std::string_view syscall) {
+  if (raw.header.type == NT_CRED) return CredCauseSyscall(raw.body.cred.cause);
+  if (syscall != kUringCall) return syscall;
+  return (raw.header.flags & NT_F_URING_ENTRY) != 0 ? "io_uring_req_failed" : "io_uring_complete";
+}
+
 void PipelineImpl::OnEvent(RawEvent& raw) {
   const uint16_t type = raw.header.type;
   if (deps_.selftest != nullptr && deps_.selftest->Take(raw)) {
@@ -353,7 +360,7 @@ void PipelineImpl::OnEvent(RawEvent& raw) {
   if (facts_.target_pid != 0 && raw.task.pid_ns == kInitPidNs) {
     facts_.target = table_.Newest(facts_.target_pid);
   }
-  facts_.hook = hooks_.Find(facts_.kind, type == NT_CRED ? CredCauseSyscall(raw.body.cred.cause) : facts_.syscall);
+  facts_.hook = hooks_.Find(facts_.kind, CallBehind(raw, facts_.syscall));
   facts_.t_wall_ns = Wall(raw.header.ktime_boot_ns);
   facts_.seq = policy_.TakeSeq();
   AddToDictionary(actor, child);

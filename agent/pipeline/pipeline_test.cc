@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/socket.h>
 
+#include <set>
+#include <string>
+
 #include "agent/pipeline/pipeline_fixture.h"
 #include "agent/policy/policy.h"
 
@@ -451,6 +454,49 @@ TEST_F(PipelineTest, FailuresCarryTheCallersPathAndErrno) {
   EXPECT_EQ(renamed.file().path().path(), "/tmp/a");
   EXPECT_EQ(renamed.file().new_path().path(), "");
   EXPECT_EQ(renamed.gaps(1).what() == "resource.new_path" || renamed.gaps(2).what() == "resource.new_path", true);
+}
+
+// Their records have no pointers: what is named is told by the tails.
+TEST_F(PipelineTest, RequestsOfIoUringAreTheSameKinds) {
+  Start();
+  const nt_task task = Spawn(200, "/bin/cat", {"cat"});
+  nt_act removed{};
+  removed.syscall_nr = 263;
+  removed.args[0] = static_cast<uint32_t>(-100);
+  removed.args[2] = 0x200;  // AT_REMOVEDIR
+  source.Push(RecordBuilder(NT_FILE_DELETE)
+                  .Task(task)
+                  .Flags(NT_F_IO_URING)
+                  .Body(removed)
+                  .Tail(NT_TAIL_USER_PATH, "d")
+                  .Path(NT_TAIL_BASE, "/tmp")
+                  .Time(clock.boot_ns + 5000));
+  nt_act renamed{};
+  renamed.syscall_nr = 316;
+  renamed.args[4] = 1;  // RENAME_NOREPLACE
+  renamed.ret = -14;
+  source.Push(RecordBuilder(NT_FILE_RENAME)
+                  .Task(task)
+                  .Flags(NT_F_IO_URING | NT_F_URING_ENTRY)
+                  .Body(renamed)
+                  .Tail(NT_TAIL_USER_PATH, "/tmp/a")
+                  .Time(clock.boot_ns + 6000));
+  Stop();
+  const Event deleted = sink.Events(event::v1::KIND_FILE_DELETE)[0];
+  EXPECT_TRUE(deleted.from_io_uring());
+  EXPECT_TRUE(deleted.file().directory());
+  EXPECT_EQ(deleted.file().syscall(), "io_uring");
+  EXPECT_EQ(deleted.file().path().path(), "/tmp/d");
+  EXPECT_TRUE(deleted.outcome().success());
+  const Event refused = sink.Events(event::v1::KIND_FILE_RENAME)[0];
+  EXPECT_TRUE(refused.from_io_uring());
+  EXPECT_EQ(refused.file().rename_flags(), 1U);
+  EXPECT_EQ(refused.outcome().error(), 14);
+  EXPECT_EQ(refused.file().path().path(), "/tmp/a");
+  std::set<std::string> gaps;
+  for (const auto& gap : refused.gaps()) gaps.insert(gap.what());
+  EXPECT_EQ(gaps.count("resource.new_path"), 1U) << "a name that could not be read is missed";
+  EXPECT_EQ(gaps.count("resource"), 1U) << "it was told from the caller's memory";
 }
 
 TEST_F(PipelineTest, CallsTellWhatTheyWereAskedToDo) {

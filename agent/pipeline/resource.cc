@@ -114,15 +114,19 @@ void ResourceReader::Text(const RawEvent& raw, EventFacts* facts) {
 void ResourceReader::ReadAct(const RawEvent& raw, EventFacts* facts) {
   const nt_act& act = raw.body.act;
   const bool compat = (raw.header.flags & NT_F_COMPAT32) != 0;
+  const bool ring = (raw.header.flags & NT_F_IO_URING) != 0;
   const ActCall* call = FindActCall(act.syscall_nr, compat);
-  facts->syscall = (raw.header.flags & NT_F_IO_URING) != 0 ? "io_uring" : SyscallName(act.syscall_nr, compat);
+  facts->syscall = ring ? kUringCall : SyscallName(act.syscall_nr, compat);
   facts->operation = OperationName(raw.header.type, act, compat);
   if (call == nullptr) {
     facts->gaps.push_back({"resource", "a system call that this agent does not know"});
     return;
   }
-  // A null pointer names nothing: utimensat on a descriptor, a mount without source.
-  const auto named = [&](uint32_t at) { return ActArgument(act, *call, at).value_or(0) != 0; };
+  // A null pointer names nothing: utimensat on a descriptor, a mount without source. A request's pointers are not kept.
+  const auto named = [&](uint32_t at) {
+    const auto argument = ActArgument(act, *call, at);
+    return argument && (*argument != 0 || ring);
+  };
   if (raw.Has(NT_TAIL_PATH)) {
     const nt_file& file = (act.before.flags & NT_FILE_VALID) != 0 ? act.before : act.after;
     FromKernel(raw, facts);
@@ -180,7 +184,7 @@ void ResourceReader::Read(const RawEvent& raw, const Image* replaced, EventFacts
     case NT_FILE_OPEN:
     case NT_FILE_DENIED: {
       const nt_file_open& open = raw.body.open;
-      facts->syscall = ring ? "io_uring" : SyscallName(open.syscall_nr, compat);
+      facts->syscall = ring ? kUringCall : SyscallName(open.syscall_nr, compat);
       if (raw.Has(NT_TAIL_PATH)) {
         FromKernel(raw, facts);
         if (raw.Has(NT_TAIL_USER_PATH)) {
@@ -192,8 +196,12 @@ void ResourceReader::Read(const RawEvent& raw, const Image* replaced, EventFacts
       NoteDetached(open.file, facts);
       break;
     }
+    case NT_NET_ACCEPT:
+      if (ring) facts->syscall = kUringCall;
+      break;
     case NT_NET_CONNECT:
       if (raw.body.net.addr_from_user != 0) {
+        if (ring) facts->syscall = kUringCall;  // otherwise the state of the socket told it
         facts->gaps.push_back(
             {"resource.remote_ip", "from the caller's memory: the attempt failed before the kernel used an address"});
       }
@@ -201,6 +209,10 @@ void ResourceReader::Read(const RawEvent& raw, const Image* replaced, EventFacts
     default:
       if (IsAct(raw.header.type)) ReadAct(raw, facts);
       break;
+  }
+  if ((raw.header.flags & NT_F_URING_ENTRY) != 0) {
+    facts->gaps.push_back(
+        {"resource", "from the caller's entry in the ring: the request was refused before it was one"});
   }
   // For a connect, the opening of the socket is the act itself.
   if ((raw.task.flags & NT_T_SNAPSHOT) != 0 && raw.header.type != NT_NET_CONNECT) {

@@ -5,12 +5,16 @@
 #define NODETRAIL_AGENT_PIPELINE_RESOURCE_H_
 
 #include <string>
+#include <string_view>
 
 #include "agent/attribute/scrubber.h"
 #include "agent/batch/event_encoder.h"
 #include "agent/decode/decode.h"
 
 namespace nodetrail::agent {
+
+// EventFacts::syscall of what a request of io_uring did.
+inline constexpr std::string_view kUringCall = "io_uring";
 
 // Thread: pipeline. Owns the buffers that EventFacts' views point into, until
 // the next Read().

@@ -15,14 +15,9 @@
 #include <unistd.h>
 
 #include "truth.h"
+#include "words.h"
 
 static struct truth truth;
-
-struct words {
-	uint64_t value[6];
-	int file;     /* the descriptor among them, -1: none */
-	pid_t child;  /* the process among them, 0: none */
-};
 
 /* Below 4 GiB, so that a 32-bit call reaches it. */
 static void *low(size_t size)
@@ -64,7 +59,7 @@ static pid_t idle_child(void)
  * d:PATH       a descriptor of it, O_PATH
  * child        the id of a process that waits
  */
-static void take(struct words *w, int i, const char *word)
+void take_word(struct words *w, int i, const char *word)
 {
 	const char *rest = word + 2;
 	int flags = word[0] == 'r' ? O_RDWR : word[0] == 'd' ? O_PATH : O_RDONLY;
@@ -122,7 +117,7 @@ static int act_call(int argc, char **argv)
 	if (argc < 2 || argc > 8)
 		die("call NUMBER [WORD...]");
 	for (int i = 2; i < argc; i++)
-		take(&w, i - 2, argv[i]);
+		take_word(&w, i - 2, argv[i]);
 	truth_begin(&truth, argv[0], "main");
 	truth_task(&truth);
 	n = readlink("/proc/self/cwd", cwd, sizeof(cwd));

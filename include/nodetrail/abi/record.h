@@ -110,7 +110,8 @@ enum nt_type {
 /* nt_header.flags */
 #define NT_F_TRUNCATED (1u << 0)  /* a tail was cut or left out for room */
 #define NT_F_COMPAT32 (1u << 1)   /* 32-bit system call */
-#define NT_F_IO_URING (1u << 2)
+#define NT_F_IO_URING (1u << 2)    /* a request of io_uring; the task is its submitter */
+#define NT_F_URING_ENTRY (1u << 3) /* refused before it was submitted: told from the caller's entry in the ring */
 
 struct nt_header {
 	nt_u16 abi_version;
@@ -246,7 +247,7 @@ struct nt_cred_change {
 struct nt_file_open {      /* NT_FILE_OPEN, NT_FILE_DENIED */
 	struct nt_file file;   /* valid on success */
 	nt_s64 ret;
-	nt_u32 open_flags;     /* O_* as asked */
+	nt_u32 open_flags;     /* O_* as asked; the kernel adds O_LARGEFILE to those of io_uring */
 	nt_u32 open_mode;
 	nt_s32 dfd;
 	nt_u32 created;        /* FMODE_CREATED */
@@ -259,7 +260,7 @@ struct nt_act {
 	struct nt_file before; /* what its descriptor led to when the call entered */
 	struct nt_file after;  /* the same when it left; of NT_S_RETFD, what was made */
 	nt_s64 ret;
-	nt_u64 args[6];        /* as the caller gave them; 32 bits each with NT_F_COMPAT32 */
+	nt_u64 args[6];        /* as the caller gave them; 32 bits each with NT_F_COMPAT32; with NT_F_IO_URING of the call that does the same, pointers 0 */
 	nt_u32 syscall_nr;     /* x86-64 number, or i386 with NT_F_COMPAT32 */
 	nt_u32 has;            /* NT_ACT_* */
 };
