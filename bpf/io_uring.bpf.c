@@ -384,6 +384,12 @@ static __always_inline int uring__submit(struct io_kiocb *request, const u64 *ar
 
 	if (!type || !nt_admit_act(type))
 		return 0;
+	/* Success is not told, and nothing is kept that would never end: the act is counted. A connect's own state tells. */
+	if (request->flags & NT_URING_QUIET) {
+		if (type != NT_NET_CONNECT)
+			nt_lost_map(type);
+		return 0;
+	}
 	bpf_probe_read_kernel(&req, sizeof(req), args); /* a number, not a typed pointer */
 	s = uring__begin(request, type);
 	if (!s)
@@ -631,7 +637,9 @@ int BPF_PROG(tp_btf__io_uring_req_failed, const void *entry, struct io_kiocb *re
  * Kernels 6.0 (before, it does not give the request)
  * Why     the request has the kernel's copies of all names by now, current is of
  *         the submitting process, and nothing has been done yet
- * Misses  what a name leads to when the request is carried out: it may wait
+ * Misses  what a name leads to when the request is carried out: it may wait.
+ *         Requests that ask for no completion unless they fail: they are counted
+ *         as lost
  */
 SEC("tp_btf/io_uring_submit_req")
 int BPF_PROG(tp_btf__io_uring_submit_req, struct io_kiocb *request)

@@ -162,6 +162,7 @@ struct nt_uring_sqe {
 };
 
 #define NT_URING_FIXED_FILE 1u         /* IOSQE_FIXED_FILE, in io_kiocb.flags too */
+#define NT_URING_QUIET (1u << 6)       /* IOSQE_CQE_SKIP_SUCCESS, likewise */
 #define NT_URING_ALLOC_SLOT 0xffffffffu /* IORING_FILE_INDEX_ALLOC */
 
 enum {

@@ -415,7 +415,7 @@ void PipelineImpl::EmitLoss(const Loss& loss) {
     losses_.set_ring(losses_.ring() + loss.count);
     stats_.lost_ring.fetch_add(loss.count, kRelaxed);
   } else if (loss.stage == "map") {
-    body.set_reason("no room in a kernel map");
+    body.set_reason("no room in a kernel map, or the kernel tells no outcome");
     losses_.set_map(losses_.map() + loss.count);
     stats_.lost_map.fetch_add(loss.count, kRelaxed);
   } else {

@@ -333,6 +333,29 @@ TEST_F(UringTest, RefusedBeforeItWasSubmitted) {
   }
 }
 
+// Its success is told nobody: what can't be recorded is counted.
+TEST_F(UringTest, WithoutACompletionItIsACountedLoss) {
+  const auto lost = [this] {
+    uint64_t sum = 0;
+    const auto counters = capture_->ReadCounters();
+    EXPECT_TRUE(counters.ok());
+    if (counters.ok()) {
+      for (const nt_cpu_stats& cpu : counters->cpus) sum += cpu.lost_map[NT_FILE_DELETE];
+    }
+    return sum;
+  };
+  for (const std::string way : kWays) {
+    SCOPED_TRACE(way);
+    MakeFile("f");
+    const uint64_t before = lost();
+    const Outcome run = Ring(way + "+quiet", 36, {"fd=0xffffff9c", "addr=" + S(Dir("f"))});
+    if (!Offered(run, "unlinkat")) return;
+    EXPECT_NE(access(Dir("f").c_str(), F_OK), 0) << "it was not done";
+    EXPECT_EQ(lost() - before, 1U);
+    EXPECT_TRUE(run.During(run.Truth("main")).empty());
+  }
+}
+
 // Credentials that the ring keeps: the request is done, and told, with them.
 TEST_F(UringTest, APersonality) {
   const std::string secret = MakeFile("secret", 0600);
