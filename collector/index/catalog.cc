@@ -146,11 +146,12 @@ Status Catalog::AddTreeLeaf(uint64_t log_index, const trail::Hash& leaf_hash) {
 Status Catalog::AddToPartition(const PartitionInfo& added) {
   NT_ASSIGN_OR_RETURN(Stmt * put, Cached(R"sql(INSERT INTO part VALUES(?1, ?2, ?3, ?4)
       ON CONFLICT(name) DO UPDATE SET min_t = min(min_t, excluded.min_t), max_t = max(max_t, excluded.max_t),
-        rows = rows + excluded.rows)sql"));
+        rows = max(0, rows + excluded.rows - ?5))sql"));
   return put->BindBlob(1, added.name)
       .Bind(2, Int(added.min_wall_ns))
       .Bind(3, Int(added.max_wall_ns))
       .Bind(4, Int(added.rows))
+      .Bind(5, Int(added.removed))
       .Run();
 }
 
@@ -225,7 +226,7 @@ Result<std::vector<PartitionInfo>> Catalog::Partitions(uint64_t since_wall_ns, u
   while (true) {
     NT_ASSIGN_OR_RETURN(const bool row, get->Step());
     if (!row) break;
-    out.push_back({std::string(get->Blob(0)), Uint(get->Int(1)), Uint(get->Int(2)), Uint(get->Int(3))});
+    out.push_back({std::string(get->Blob(0)), Uint(get->Int(1)), Uint(get->Int(2)), Uint(get->Int(3)), 0});
   }
   get->Reset();
   return out;

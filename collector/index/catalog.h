@@ -21,13 +21,14 @@
 
 namespace nodetrail::collector {
 
-inline constexpr int64_t kIndexFormat = 2;
+inline constexpr int64_t kIndexFormat = 3;
 
 struct PartitionInfo {
   std::string name;  // "p20260131T00" or "odd"
   uint64_t min_wall_ns = 0;
   uint64_t max_wall_ns = 0;
   uint64_t rows = 0;
+  uint64_t removed = 0;  // AddToPartition: rows that are gone
 };
 
 class Catalog {

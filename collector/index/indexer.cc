@@ -16,12 +16,14 @@
 #include <stop_token>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "collector/index/catalog.h"
 #include "collector/index/partition.h"
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/trail/body.h"
+#include "nodetrail/trail/bundle.h"
 #include "nodetrail/trail/log_entry.h"
 
 namespace nodetrail::collector {
@@ -47,7 +49,8 @@ constexpr auto kTick = milliseconds(1000);  // checks that the index is still th
 constexpr auto kProgressEvery = std::chrono::seconds(5);
 constexpr size_t kBodyCacheBytes = 64U << 20;
 constexpr size_t kMaxLagMarks = 4096;
-constexpr int kBodyRetries = 5;  // a tick apart
+constexpr uint64_t kLastTime = UINT64_MAX >> 1;  // as IndexTime has it
+constexpr int kBodyRetries = 5;                  // a tick apart
 
 // Removes what the index is made of (or its partitions only); leaves alone what
 // it does not know.
@@ -342,12 +345,53 @@ class IndexerImpl final : public Indexer {
     return OkStatus();
   }
 
-  // What the log itself wrote holds no events: it counts for the tree alone.
+  // What the log itself wrote holds no events: it counts for the tree alone. But
+  // what it says was deleted goes from here too. Not when it is announced: a hold
+  // may still come between.
   Status AddEntry(uint64_t index, std::string_view leaf_bytes) {
+    const auto entry = trail::ParseLogEntry(leaf_bytes);
+    if (entry.ok() && entry->entry.has_retired())
+      NT_RETURN_IF_ERROR(RemoveRetired(entry->entry.retired().retire_index()));
     const auto hash = trail::LeafHash(leaf_bytes);
     NT_RETURN_IF_ERROR(catalog_->AddTreeLeaf(index, hash));
     position_ = index + 1;
     last_leaf_hash_ = hash;
+    return OkStatus();
+  }
+
+  Status RemoveRetired(uint64_t retire_index) {
+    NT_ASSIGN_OR_RETURN(const std::string bytes, bodies_.Leaf(retire_index));
+    const auto retire = trail::ParseLogEntry(bytes);
+    if (!retire.ok()) return OkStatus();  // nothing that an index could mend
+    std::vector<uint64_t> leaves;
+    uint64_t from = UINT64_MAX;
+    uint64_t to = 0;
+    uint64_t index = 0;
+    for (const uint64_t distance : retire->entry.retire().leaves()) {
+      index += distance;
+      if (index >= retire_index) break;
+      NT_ASSIGN_OR_RETURN(const std::string leaf, bodies_.Leaf(index));
+      const auto parsed = trail::ParseLeaf(leaf);
+      if (!parsed.ok()) continue;
+      const trail::TimeSpan time = trail::TimeOf(parsed->header);
+      from = std::min(from, time.from_ns);
+      to = std::max(to, time.to_ns);
+      leaves.push_back(index);
+    }
+    if (leaves.empty()) return OkStatus();
+    // Times that an agent made up are in the partition of odd times, or in none
+    // of these: then a row stays that finds no body.
+    std::set<std::string> names{PartitionName(0, options_.partition_hours)};
+    for (const auto& [name, info] : touched_) names.insert(name);
+    NT_ASSIGN_OR_RETURN(const auto parts,
+                        catalog_->Partitions(std::min(from, kLastTime), std::min(to, kLastTime - 1) + 1));
+    for (const PartitionInfo& part : parts) names.insert(part.name);
+    for (const std::string& name : names) {
+      if (!known_parts_.contains(name)) continue;
+      NT_ASSIGN_OR_RETURN(PartitionWriter * part, Part(name));
+      NT_ASSIGN_OR_RETURN(const uint64_t removed, part->Remove(leaves));
+      touched_.at(name).removed += removed;
+    }
     return OkStatus();
   }
 
@@ -391,7 +435,7 @@ class IndexerImpl final : public Indexer {
       NT_RETURN_IF_ERROR(
           part->Add(PositionOf(leaf.log_index, ordinal), schema::EventView{event, actor.process, facts}, actor.bytes));
       const auto t = static_cast<uint64_t>(IndexTime(event.t_wall_ns()));
-      auto [it, fresh] = touched_.try_emplace(name, PartitionInfo{name, t, t, 0});
+      auto [it, fresh] = touched_.try_emplace(name, PartitionInfo{name, t, t, 0, 0});
       it->second.min_wall_ns = std::min(it->second.min_wall_ns, t);
       it->second.max_wall_ns = std::max(it->second.max_wall_ns, t);
       it->second.rows += part->added() - before;
@@ -416,7 +460,7 @@ class IndexerImpl final : public Indexer {
     }
     if (!touched_.contains(name)) {
       NT_RETURN_IF_ERROR(it->second.Begin());
-      touched_.try_emplace(name, PartitionInfo{name, UINT64_MAX >> 1, 0, 0});
+      touched_.try_emplace(name, PartitionInfo{name, kLastTime, 0, 0, 0});
     }
     return &it->second;
   }
@@ -428,6 +472,9 @@ class IndexerImpl final : public Indexer {
     for (const auto& [name, info] : touched_) NT_RETURN_IF_ERROR(catalog_->AddToPartition(info));
     NT_RETURN_IF_ERROR(catalog_->SetPosition(position_, last_leaf_hash_, options_.partition_hours));
     NT_RETURN_IF_ERROR(catalog_->Commit());
+    for (const auto& [name, info] : touched_) {
+      if (info.removed > 0) parts_.at(name).Flush().Ignore();
+    }
     touched_.clear();
     Publish();
     return OkStatus();

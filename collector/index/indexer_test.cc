@@ -8,12 +8,16 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
+#include "collector/index/catalog.h"
+#include "collector/index/partition.h"
 #include "collector/index/search.h"
 #include "collector/index/test_trail.h"
 #include "nodetrail/base/clock.h"
+#include "nodetrail/base/fd.h"
 #include "nodetrail/trail/leaf.h"
 
 namespace nodetrail::collector {
@@ -263,6 +267,74 @@ TEST_F(IndexerTest, ABodyThatIsGoneHidesOnlyItsEvents) {
   indexer_.reset();
   Open();
   EXPECT_EQ(Rows().size(), events_ - 40);
+}
+
+// What retention deletes is in the index no longer: no row, no word that nothing
+// else says, no bytes of it in the files.
+TEST_F(IndexerTest, WhatWasRetiredLeavesNoRow) {
+  const auto batch = [this](uint32_t pid, const std::string& exe) {
+    TestBatch out;
+    out.processes.push_back(TestProcess(pid, exe, {exe, "--of=" + exe}));
+    out.events.push_back(TestEvent(event::v1::KIND_PROCESS_EXEC, out.processes[0], maker_.wall_ns));
+    ++events_;
+    return out;
+  };
+  Fill(2);
+  trail_->Append(batch(4001, "/opt/goes-with-its-body"));  // leaf 2
+  trail_->Append(batch(4002, "/opt/stays"));
+  Open();
+  ASSERT_EQ(Rows().size(), events_);
+  const auto in_files = [this](const std::string& word) {
+    return std::any_of(fs::directory_iterator(dir_ + "/index"), fs::directory_iterator(), [&](const auto& entry) {
+      const auto bytes = ReadFile(entry.path(), 1U << 30);
+      return bytes.ok() && bytes->find(word) != std::string::npos;
+    });
+  };
+  EXPECT_TRUE(in_files("goes-with-its-body"));
+
+  trail::v1::LogEntry retire;
+  retire.set_format_version(1);
+  retire.set_tenant("default");
+  retire.mutable_retire()->set_policy("short");
+  retire.mutable_retire()->add_leaves(2);
+  retire.mutable_retire()->set_body_sha256(std::string(32, 'b'));
+  trail_->AppendEntry(retire);  // leaf 4
+  Settle();
+  // Announced only: a hold may still keep it.
+  EXPECT_EQ(Rows().size(), events_);
+  fs::remove(trail_->BodyFile(2));
+  trail::v1::LogEntry retired;
+  retired.set_format_version(1);
+  retired.set_tenant("default");
+  retired.mutable_retired()->set_retire_index(4);
+  retired.mutable_retired()->set_bodies(1);
+  trail_->AppendEntry(retired);
+  Settle();
+  const auto rows = Rows();
+  EXPECT_EQ(rows.size(), events_ - 1);
+  uint64_t of_leaf = 0;
+  uint64_t counted = 0;
+  auto catalog = Catalog::Open(dir_ + "/index", Db::Mode::kReadOnly);
+  ASSERT_TRUE(catalog.ok());
+  const auto parts = catalog->Partitions(0, UINT64_MAX >> 1);
+  ASSERT_TRUE(parts.ok());
+  for (const PartitionInfo& part : *parts) {
+    counted += part.rows;
+    auto db = Db::Open(fmt::format("{}/index/{}.db", dir_, part.name), Db::Mode::kReadOnly);
+    ASSERT_TRUE(db.ok());
+    auto count = db->Prepare("SELECT count(*) FROM ev WHERE pos >= ?1 AND pos < ?2");
+    ASSERT_TRUE(count.ok());
+    ASSERT_TRUE(count->Bind(1, PositionOf(2, 0)).Bind(2, PositionOf(3, 0)).Step().value());
+    of_leaf += static_cast<uint64_t>(count->Int(0));
+  }
+  EXPECT_EQ(of_leaf, 0U);
+  EXPECT_EQ(counted, events_ - 1);
+  EXPECT_TRUE(in_files("/opt/stays"));
+  EXPECT_FALSE(in_files("goes-with-its-body"));
+  // And what follows is indexed as ever.
+  trail_->Append(batch(4001, "/opt/goes-with-its-body"));
+  Settle();
+  EXPECT_EQ(Rows().size(), events_ - 1);
 }
 
 TEST_F(IndexerTest, TotalsAndProofs) {

@@ -67,6 +67,22 @@ CREATE INDEX IF NOT EXISTS ev_stage ON ev(stage, t) WHERE stage <> 0;
 CREATE INDEX IF NOT EXISTS ev_child ON ev(child, t) WHERE child <> 0;
 )sql";
 
+// What no event needs any more. Run after events were removed.
+constexpr std::string_view kDropUnused = R"sql(
+DELETE FROM img WHERE id NOT IN (SELECT img FROM ev);
+DELETE FROM chain WHERE id NOT IN (SELECT chain FROM img);
+DELETE FROM anc WHERE chain NOT IN (SELECT id FROM chain);
+DELETE FROM str WHERE id NOT IN (
+  SELECT agent FROM ev UNION SELECT host FROM ev UNION SELECT proc FROM ev UNION SELECT user FROM ev
+  UNION SELECT euser FROM ev UNION SELECT luser FROM ev UNION SELECT grp FROM ev UNION SELECT path FROM ev
+  UNION SELECT path2 FROM ev UNION SELECT raddr FROM ev UNION SELECT laddr FROM ev UNION SELECT child FROM ev
+  UNION SELECT reason FROM ev UNION SELECT stage FROM ev
+  UNION SELECT parent FROM img UNION SELECT exe FROM img UNION SELECT script FROM img UNION SELECT cmd FROM img
+  UNION SELECT cwd FROM img UNION SELECT comm FROM img UNION SELECT cont FROM img UNION SELECT runtime FROM img
+  UNION SELECT pod FROM img UNION SELECT cgroup FROM img UNION SELECT tty FROM img
+  UNION SELECT proc FROM anc UNION SELECT exe FROM anc);
+)sql";
+
 int64_t OrAbsent(bool has, uint32_t value) { return has ? static_cast<int64_t>(value) : -1; }
 
 int64_t IdOrAbsent(uint32_t id) { return id == schema::kUnsetId ? -1 : static_cast<int64_t>(id); }
@@ -93,6 +109,8 @@ std::string PartitionName(uint64_t wall_ns, uint32_t partition_hours) {
 Result<PartitionWriter> PartitionWriter::Open(const std::string& path) {
   PartitionWriter out;
   NT_ASSIGN_OR_RETURN(out.db_, Db::Open(path, Db::Mode::kReadWrite));
+  // What is deleted is overwritten, not only unlinked.
+  NT_RETURN_IF_ERROR(out.db_.Exec("PRAGMA secure_delete = ON"));
   NT_RETURN_IF_ERROR(out.db_.Exec(fmt::format("BEGIN;{}COMMIT", kSchema)));
   NT_RETURN_IF_ERROR(out.db_.Exec(fmt::format("INSERT OR IGNORE INTO meta VALUES('format', {})", kIndexFormat)));
   NT_ASSIGN_OR_RETURN(auto format, out.db_.Prepare("SELECT value FROM meta WHERE key = 'format'"));
@@ -114,6 +132,7 @@ Result<PartitionWriter> PartitionWriter::Open(const std::string& path) {
       out.db_.Prepare(
           "INSERT OR IGNORE INTO ev VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,"
           "?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32,?33,?34,?35,?36,?37) RETURNING 1"));
+  NT_ASSIGN_OR_RETURN(out.ev_del_, out.db_.Prepare("DELETE FROM ev WHERE pos >= ?1 AND pos < ?2 RETURNING 1"));
   return out;
 }
 
@@ -121,6 +140,26 @@ Status PartitionWriter::Begin() {
   added_ = 0;
   return db_.Exec("BEGIN IMMEDIATE");
 }
+
+Result<uint64_t> PartitionWriter::Remove(const std::vector<uint64_t>& leaves) {
+  uint64_t removed = 0;
+  for (const uint64_t leaf : leaves) {
+    ev_del_.Reset();
+    ev_del_.Bind(1, PositionOf(leaf, 0)).Bind(2, PositionOf(leaf + 1, 0));
+    while (true) {
+      NT_ASSIGN_OR_RETURN(const bool row, ev_del_.Step());
+      if (!row) break;
+      ++removed;
+    }
+    ev_del_.Reset();
+  }
+  if (removed == 0) return removed;
+  NT_RETURN_IF_ERROR(db_.Exec(std::string(kDropUnused)));
+  DropCaches();
+  return removed;
+}
+
+Status PartitionWriter::Flush() { return db_.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); }
 
 Status PartitionWriter::Commit() { return db_.Exec("COMMIT"); }
 

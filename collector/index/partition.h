@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "collector/index/sqlite.h"
 #include "nodetrail/schema/event_view.h"
@@ -44,8 +45,14 @@ class PartitionWriter {
   Status Begin();
   // Idempotent: an event that is there stays as it is.
   Status Add(int64_t position, const schema::EventView& view, std::string_view process_bytes);
+  // Events of these leaves, and what no other event says: their bodies were
+  // deleted by rule. How many events there were.
+  Result<uint64_t> Remove(const std::vector<uint64_t>& leaves);
   Status Commit();
   Status Rollback();
+  // What was removed is overwritten in the files too, as far as readers allow;
+  // between two transactions.
+  Status Flush();
   // Rows added (not found there) since Begin.
   [[nodiscard]] uint64_t added() const { return added_; }
 
@@ -56,7 +63,7 @@ class PartitionWriter {
   void DropCaches();
 
   Db db_;
-  Stmt str_get_, str_put_, img_get_, img_put_, chain_get_, chain_put_, anc_put_, ev_put_;
+  Stmt str_get_, str_put_, img_get_, img_put_, chain_get_, chain_put_, anc_put_, ev_put_, ev_del_;
   // Bounded: emptied when full, and after a rollback.
   std::unordered_map<std::string, int64_t> strings_;
   std::unordered_map<std::string, int64_t> images_;

@@ -14,6 +14,7 @@
 #include "nodetrail/schema/text.h"
 #include "nodetrail/trail/body.h"
 #include "nodetrail/trail/leaf.h"
+#include "nodetrail/trail/log_entry.h"
 
 namespace nodetrail::collector {
 namespace {
@@ -110,6 +111,14 @@ uint64_t TestTrail::Append(TestBatch batch) {
   const std::array<timespec, 2> times = {{{1'772'000'001, 0}, {1'772'000'001, 0}}};
   NT_CHECK(::utimensat(AT_FDCWD, path.c_str(), times.data(), 0) == 0);
   bodies_[writer_->size()] = path;
+  const std::string_view view = leaf;
+  NT_CHECK(writer_->AppendLeaves({&view, 1}).ok());
+  tree_.Append(trail::LeafHash(leaf));
+  return writer_->size();
+}
+
+uint64_t TestTrail::AppendEntry(const trail::v1::LogEntry& entry) {
+  const std::string leaf = Must(trail::MakeLogEntry(entry, log_key_));
   const std::string_view view = leaf;
   NT_CHECK(writer_->AppendLeaves({&view, 1}).ok());
   tree_.Append(trail::LeafHash(leaf));

@@ -39,6 +39,8 @@ class TestTrail {
 
   // Durable when it returns; the log's new size.
   uint64_t Append(TestBatch batch);
+  // An entry of the log's own; the log's new size.
+  uint64_t AppendEntry(const trail::v1::LogEntry& entry);
   // Signs the log as it is.
   void Checkpoint();
   [[nodiscard]] const trail::NoteVerifier& log_key() const { return verifier_; }
