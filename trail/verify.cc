@@ -2,7 +2,8 @@
 //
 // The order of a verification; each check has a file of its own:
 // verify_bundle, verify_checkpoint, verify_tiles, verify_chains,
-// verify_entries, verify_seen, verify_bodies, verify_retired, verify_coverage; verify_findings
+// verify_entries, verify_seen, verify_bodies, verify_retired, verify_coverage,
+// verify_quarantine; verify_findings
 // decides, verify_report prints.
 #include "nodetrail/trail/verify.h"
 
@@ -22,6 +23,7 @@
 #include "trail/verify_checkpoint.h"
 #include "trail/verify_entries.h"
 #include "trail/verify_findings.h"
+#include "trail/verify_quarantine.h"
 #include "trail/verify_retired.h"
 #include "trail/verify_seen.h"
 #include "trail/verify_tiles.h"
@@ -52,6 +54,7 @@ class TrailVerification {
     report_.heartbeat_ns = policy_.heartbeat_ns;
     chains_.emplace(policy_, cas_, scope_, &entries_, &findings_);
     bodies_.emplace(reader_, cas_, reader_->is_bundle() ? &scope_ : nullptr, &*chains_, &retired_, &findings_);
+    if (!reader_->is_bundle()) quarantine_.emplace(*reader_, &findings_);
     NT_RETURN_IF_ERROR(checkpoint_.Read(&report_));
     NT_RETURN_IF_ERROR(bundle_.ReadReceipts(
         [this](const std::string& file, std::string_view text) { checkpoint_.AddReceipt(file, text); }));
@@ -127,6 +130,7 @@ class TrailVerification {
     AgentState* agent = chains_->Take(where, leaf, *parsed);
     if (agent == nullptr) return OkStatus();
     report_.events += h.event_count();
+    if (quarantine_) quarantine_->Take(h, parsed->batch_hash, where);
     NT_RETURN_IF_ERROR(seen_.Take(h, where));
     return policy_.check_bodies ? bodies_->Take(agent, h, where) : OkStatus();
   }
@@ -189,7 +193,8 @@ class TrailVerification {
   BundleScope scope_;
   std::optional<ChainsCheck> chains_;  // these two once the scope is known
   std::optional<BodiesCheck> bodies_;
-  std::optional<TileCheck> tiles_;  // if there is a checkpoint
+  std::optional<QuarantineCheck> quarantine_;  // of a trail
+  std::optional<TileCheck> tiles_;             // if there is a checkpoint
 };
 
 }  // namespace

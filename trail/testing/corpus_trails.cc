@@ -45,6 +45,39 @@ void AddFiles(Corpus* m) {
     const std::string whole = Slurp(d + segment);
     Spill(d + segment, whole + whole.substr(32));
   });
+  // What lies in quarantine/ is evidence only if the key of the log's own batch signed it.
+  {
+    TestAgent agent(m->ca(), "acme", "web-1");
+    Trail cloned;
+    for (int i = 0; i < 3; ++i) cloned.batches.push_back(agent.Batch());
+    v1::BatchHeader other = cloned.batches[2].header;
+    other.set_last_wall_ns(7);
+    const std::string rival = agent.Forge(other);  // with the key of batch 2
+    cloned.batches.push_back(agent.Batch());
+    TestAgent stranger(m->ca(), "acme", "web-1");
+    for (int i = 0; i < 2; ++i) stranger.Batch();
+    const std::string foreign = stranger.Batch().leaf;
+    const auto kept = [&](const std::string& name, const std::string& expected, const std::string& bad,
+                          const std::string& leaf, const std::string& file = "/quarantine/web-1-00.leaf") {
+      Case c;
+      c.name = name;
+      c.expected = expected;
+      c.batch = bad;
+      c.reason = bad == "-" ? "-" : "equivocation";
+      m->Add(c, cloned, [&](const auto& d) {
+        std::filesystem::create_directories(d + "/quarantine");
+        Spill(d + file, leaf);
+      });
+    };
+    kept("quarantine-rival", "3", "web-1:1:2", rival);
+    kept("quarantine-rival-other-name", "0", "-", rival, "/quarantine/web-1-00.body");
+    kept("quarantine-same", "0", "-", cloned.batches[2].leaf);
+    kept("quarantine-foreign-key", "0", "-", foreign);
+    kept("quarantine-cut", "0", "-", rival.substr(0, rival.size() - 1));
+    std::string unsigned_rival = rival;
+    unsigned_rival.back() = static_cast<char>(unsigned_rival.back() ^ 1);
+    kept("quarantine-unsigned", "0", "-", unsigned_rival);
+  }
   m->Plain("unknown-files", "0", "-", t, [&](const auto& d) { Spill(d + "/log/zero.other", "x"); });
   m->Plain("wrong-ca", "3", "web-1:1:0", t, nullptr, "", "stranger.pem");
   m->Plain("no-checkpoint", "3", "-", t, [&](const auto& d) { std::filesystem::remove(d + "/log/checkpoint"); });

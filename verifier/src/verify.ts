@@ -16,6 +16,7 @@ import { type Checkpoint, parseCheckpoint, parseNote } from './note.js';
 import type { LogPolicy } from './policy.js';
 import { type Receipt, isReceipt, maxReceiptBytes, parseReceipt, rootFromPath } from './receipt.js';
 import { OperationalError, Refusal, refusal } from './refusal.js';
+import { Quarantine } from './quarantine.js';
 import { Retention } from './retention.js';
 import { type Source, readWhole } from './source.js';
 import { TileCheck } from './tiles.js';
@@ -62,6 +63,7 @@ class Verification {
   private readonly agents: Agents;
   private readonly enrolments: Enrolments;
   private readonly retention = new Retention(this.findings);
+  private readonly quarantine: Quarantine;
   private readonly tree: TreeHistory;
   private readonly tiles: TileCheck;
   private checkpoint: Checkpoint | undefined;
@@ -84,12 +86,14 @@ class Verification {
   ) {
     this.tree = new TreeHistory(crypto);
     this.tiles = new TileCheck(crypto, trail.source);
+    this.quarantine = new Quarantine(crypto, this.findings);
     this.enrolments = new Enrolments(options.requireEnrolment === true);
     this.agents = new Agents(crypto, options.authorities, this.enrolments, this.findings, manifest?.scope);
   }
 
   async run(fault: Refusal | undefined): Promise<Report> {
     if (fault) this.findings.tamper(fault, undefined, undefined, 'manifest.json');
+    if (!this.trail.isBundle) await this.quarantine.read(this.trail.source);
     // The checkpoint first: a log that grows meanwhile is never shorter than it.
     await this.readCheckpoint();
     for (const { name, bytes } of this.options.prior ?? []) await this.readKept(name, bytes);
@@ -223,6 +227,7 @@ class Verification {
     const agent = await this.agents.take(leaf, name, where);
     this.checkSeen(leaf, name, where);
     if (agent === undefined) return;
+    this.quarantine.take(leaf, name, where);
     if (leaf.unknownFields) this.findings.add(Kind.note, 'note', 'signed fields that this version does not know', name, where);
     this.events += leaf.eventCount;
     if (leaf.bodyCodec === BodyCodec.none) return;
