@@ -46,6 +46,7 @@ enum {
 
 struct ring {
 	int fd, mode;
+	uint32_t held; /* entries written and not submitted */
 	struct io_uring_params p;
 	char *sq, *cq;
 	struct io_uring_sqe *sqes;
@@ -134,21 +135,25 @@ static int offered(const struct ring *r, int op)
 static void submit(struct ring *r, const struct io_uring_sqe *entry)
 {
 	uint32_t *tail = at(r->sq, r->p.sq_off.tail), mask = *at(r->sq, r->p.sq_off.ring_mask);
-	uint32_t i = *tail & mask;
+	uint32_t i = (*tail + r->held) & mask, n = r->held + 1;
 
 	r->sqes[i] = *entry;
 	if (r->mode & ASYNC)
 		r->sqes[i].flags |= IOSQE_ASYNC;
-	if (r->mode & QUIET)
-		r->sqes[i].flags |= 1 << 6; /* IOSQE_CQE_SKIP_SUCCESS */
 	r->sqes[i].personality = r->person;
 	at(r->sq, r->p.sq_off.array)[i] = i;
-	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	if (r->mode & QUIET) { /* goes with the next, whose completion then tells that this one is done */
+		r->sqes[i].flags |= 1 << 6 | IOSQE_IO_LINK; /* IOSQE_CQE_SKIP_SUCCESS */
+		r->held++;
+		return;
+	}
+	r->held = 0;
+	__atomic_store_n(tail, *tail + n, __ATOMIC_RELEASE);
 	if (r->mode & SQPOLL) {
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		if (*(volatile uint32_t *)at(r->sq, r->p.sq_off.flags) & IORING_SQ_NEED_WAKEUP)
 			CALL(SYS_io_uring_enter, r->fd, 0, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0);
-	} else if (CALL(SYS_io_uring_enter, r->fd, 1, 0, 0, NULL, 0) != 1) {
+	} else if (CALL(SYS_io_uring_enter, r->fd, n, 0, 0, NULL, 0) != n) {
 		die("io_uring_enter");
 	}
 }
@@ -287,8 +292,7 @@ static int act_ring(int argc, char **argv)
 	before = boot_ns();
 	submit(&r, &e);
 	if (r.mode & QUIET) {
-		/* what comes next completes later */
-		struct io_uring_sqe nop = {.opcode = IORING_OP_NOP, .flags = IOSQE_IO_DRAIN};
+		struct io_uring_sqe nop = {.opcode = IORING_OP_NOP};
 
 		r.mode &= ~(QUIET | ASYNC);
 		submit(&r, &nop);
