@@ -12,9 +12,11 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <mutex>
 #include <optional>
 #include <stop_token>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -72,6 +74,15 @@ Result<std::string> BootId() {
   while (!id.empty() && id.back() == '\n') id.pop_back();
   if (id.size() != 36) return FailedPrecondition("/proc/sys/kernel/random/boot_id: not a UUID");
   return id;
+}
+
+// nodetrail-canary beside this program, else where the package puts it.
+std::string CanaryProgram() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::filesystem::path beside = self.parent_path() / "nodetrail-canary";
+  if (!error && std::filesystem::exists(beside, error)) return beside.string();
+  return "/usr/libexec/nodetrail/nodetrail-canary";
 }
 
 }  // namespace

@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <charconv>
 #include <csignal>
-#include <filesystem>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -19,8 +18,6 @@
 
 namespace nodetrail::agent {
 namespace {
-
-constexpr char kPackaged[] = "/usr/libexec/nodetrail/nodetrail-canary";
 
 // "file 0\nprivilege 0\n…", as canary_main.cc writes it.
 CanaryReport Parse(std::string_view text) {
@@ -123,14 +120,6 @@ class ChildCanary final : public Canary {
 
 std::unique_ptr<Canary> MakeCanary(std::string program, std::string dir) {
   return std::make_unique<ChildCanary>(std::move(program), std::move(dir));
-}
-
-std::string CanaryProgram() {
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error) return kPackaged;
-  const std::filesystem::path beside = self.parent_path() / "nodetrail-canary";
-  return std::filesystem::exists(beside, error) ? beside.string() : kPackaged;
 }
 
 }  // namespace nodetrail::agent

@@ -40,9 +40,6 @@ class Canary {
 // `program`: path of nodetrail-canary. `dir`: where its file may be made.
 std::unique_ptr<Canary> MakeCanary(std::string program, std::string dir);
 
-// nodetrail-canary beside this program, else where the package puts it.
-std::string CanaryProgram();
-
 }  // namespace nodetrail::agent
 
 #endif  // NODETRAIL_AGENT_SELFTEST_CANARY_H_
