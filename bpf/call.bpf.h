@@ -105,5 +105,10 @@ extern int nt_act__enter(struct nt_call *c);
 extern int nt_act__exit(struct nt_call *c);
 /* An exec that did not happen; act.bpf.c. */
 extern int nt_exec_failed(struct nt_call *c);
+/* socket.bpf.c; network.bpf.c calls. */
+extern int nt_socket__exit(struct nt_call *c);
+extern int nt_bind__exit(struct nt_call *c);
+extern int nt_listen__exit(struct nt_call *c);
+extern int nt_unix_connect__exit(struct nt_call *c);
 
 #endif /* NODETRAIL_BPF_CALL_H_ */

@@ -7,17 +7,11 @@
  * accept, and again where a local close begins.
  */
 #include "call.bpf.h"
+#include "sock.bpf.h"
 #include "uring.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define AF_INET 2
-#define AF_INET6 10
-#define SOCK_STREAM 1
-#define IPPROTO_TCP 6
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
-#define O_NONBLOCK 04000
 #define SOCK_DONE 1
 #define ECONNRESET 104
 #define ECONNABORTED 103
@@ -31,6 +25,7 @@ enum {
 	TCP_CLOSE = 7,
 	TCP_CLOSE_WAIT = 8,
 	TCP_LAST_ACK = 9,
+	TCP_LISTEN = 10,
 };
 
 enum nt_sock_phase {
@@ -134,26 +129,12 @@ static __noinline int nt_fill_tuple(struct nt_net *n, u64 sk_addr)
 	return 0;
 }
 
-static __always_inline u32 nt_netns_of(struct sock *sk)
-{
-	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-}
-
 /* struct sock of a TCP socket's file, 0 if it is anything else. */
 static __noinline u64 nt_tcp_of_file(u64 file)
 {
-	struct file *f = (struct file *)file;
-	struct socket *socket;
-	struct sock *sk;
-	u16 mode = 0, family = 0, type = 0, protocol = 0;
+	struct sock *sk = (struct sock *)nt_sock_of_file(file);
+	u16 family, type, protocol;
 
-	if (!f)
-		return 0;
-	mode = BPF_CORE_READ(f, f_inode, i_mode);
-	if ((mode & S_IFMT) != S_IFSOCK)
-		return 0;
-	socket = (struct socket *)nt_read_ptr(&f->private_data);
-	sk = BPF_CORE_READ(socket, sk);
 	if (!sk)
 		return 0;
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
@@ -252,7 +233,7 @@ static __noinline int connect__exit(struct nt_call *c)
 		return 0;
 	call = bpf_map_lookup_elem(&nt_connect_calls, &tid);
 	if (!call)
-		return 0;
+		return nt_unix_connect__exit(c);
 	copy = *call;
 	bpf_map_delete_elem(&nt_connect_calls, &tid);
 	ret = nt_visible_ret(c->ret);
@@ -458,6 +439,10 @@ int BPF_PROG(tp_btf__inet_sock_set_state, const struct sock *sk, const int oldst
 		nt_syn_sent(key, bpf_get_socket_cookie((void *)sk));
 		return 0;
 	}
+	if (newstate == TCP_LISTEN) {
+		bpf_get_socket_cookie((void *)sk); /* listen's exit reads it */
+		return 0;
+	}
 	if (newstate == TCP_ESTABLISHED) {
 		e = bpf_map_lookup_elem(&nt_socks, &key);
 		if (e && e->phase == NT_SOCK_CONNECTING) {
@@ -530,6 +515,9 @@ NT_SYSCALL_ENTER(connect, 42, connect__enter(&c))
 NT_SYSCALL_EXIT(connect, 42, connect__exit(&c))
 NT_SYSCALL_EXIT(accept, 43, accept__exit(&c))
 NT_SYSCALL_EXIT(accept4, 288, accept__exit(&c))
+NT_SYSCALL_EXIT(socket, 41, nt_socket__exit(&c))
+NT_SYSCALL_EXIT(bind, 49, nt_bind__exit(&c))
+NT_SYSCALL_EXIT(listen, 50, nt_listen__exit(&c))
 
 /* ---- io_uring: io_uring.bpf.c calls ---- */
 
@@ -595,35 +583,55 @@ int nt_uring__accepted(u32 index, u64 file)
 
 /* ---- the sys_exit mechanism ---- */
 
-enum {
+enum nt_net_call {
 	NT_NET_CALL_NONE,
+	NT_NET_CALL_SOCKET, /* numbered as i386's socketcall from here to LISTEN */
+	NT_NET_CALL_BIND,
 	NT_NET_CALL_CONNECT,
+	NT_NET_CALL_LISTEN,
 	NT_NET_CALL_ACCEPT,
 };
 
 /* i386's socketcall hides the call and its arguments behind a pointer. */
+static __always_inline u32 nt_socketcall(struct nt_call *c)
+{
+	u32 args[3] = {}, which = c->a[0];
+
+	if (which == 18) /* accept4 */
+		which = NT_NET_CALL_ACCEPT;
+	if (!which || which > NT_NET_CALL_ACCEPT)
+		return NT_NET_CALL_NONE;
+	/* listen has two: a third might lie behind the end of the caller's memory */
+	if (which == NT_NET_CALL_LISTEN)
+		bpf_probe_read_user(args, 8, (const void *)c->a[1]);
+	else
+		bpf_probe_read_user(args, sizeof(args), (const void *)c->a[1]);
+	c->a[0] = args[0];
+	c->a[1] = args[1];
+	c->a[2] = args[2];
+	return which;
+}
+
 static __always_inline u32 nt_net_call(struct nt_call *c)
 {
 	if (c->compat) {
-		if (c->nr == 102) {
-			u32 args[3] = {}, which = c->a[0];
-
-			if (which != 3 && which != 5 && which != 18)
-				return NT_NET_CALL_NONE;
-			bpf_probe_read_user(args, sizeof(args), (const void *)c->a[1]);
-			c->a[0] = args[0];
-			c->a[1] = args[1];
-			c->a[2] = args[2];
-			return which == 3 ? NT_NET_CALL_CONNECT : NT_NET_CALL_ACCEPT;
+		switch (c->nr) {
+		case 102: return nt_socketcall(c);
+		case 359: return NT_NET_CALL_SOCKET;
+		case 361: return NT_NET_CALL_BIND;
+		case 362: return NT_NET_CALL_CONNECT;
+		case 363: return NT_NET_CALL_LISTEN;
+		case 364: return NT_NET_CALL_ACCEPT;
+		default: return NT_NET_CALL_NONE;
 		}
-		if (c->nr == 362)
-			return NT_NET_CALL_CONNECT;
-		return c->nr == 364 ? NT_NET_CALL_ACCEPT : NT_NET_CALL_NONE;
 	}
 	switch (c->nr & ~NT_X32_BIT) {
+	case 41: return NT_NET_CALL_SOCKET;
 	case 42: return NT_NET_CALL_CONNECT;
 	case 43:
 	case 288: return NT_NET_CALL_ACCEPT;
+	case 49: return NT_NET_CALL_BIND;
+	case 50: return NT_NET_CALL_LISTEN;
 	default: return NT_NET_CALL_NONE;
 	}
 }
@@ -640,7 +648,10 @@ int nt_network__exit(struct nt_call *c)
 	if (!c)
 		return 0;
 	switch (nt_net_call(c)) {
+	case NT_NET_CALL_SOCKET: return nt_socket__exit(c);
+	case NT_NET_CALL_BIND: return nt_bind__exit(c);
 	case NT_NET_CALL_CONNECT: return connect__exit(c);
+	case NT_NET_CALL_LISTEN: return nt_listen__exit(c);
 	case NT_NET_CALL_ACCEPT: return accept__exit(c);
 	}
 	return 0;

@@ -118,8 +118,15 @@ struct upid {
 	int nr;
 	struct pid_namespace *ns;
 };
+struct hlist_node {
+	struct hlist_node *next;
+};
+struct hlist_head {
+	struct hlist_node *first;
+};
 struct pid {
 	unsigned int level;
+	struct hlist_head tasks[4];
 	struct upid numbers[1];
 };
 
@@ -271,6 +278,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[4];
 	u64 utime, stime;
 	u64 start_boottime;
 	const struct cred *cred;
@@ -310,6 +318,8 @@ struct sock {
 	u16 sk_type;
 	u16 sk_protocol;
 	int sk_err;
+	struct pid *sk_peer_pid;
+	const struct cred *sk_peer_cred;
 	struct socket *sk_socket;
 };
 typedef enum {
@@ -327,6 +337,24 @@ struct socket {
 struct inet_sock {
 	struct sock sk;
 	__be16 inet_sport;
+};
+struct sockaddr_un {
+	unsigned short sun_family;
+	char sun_path[108];
+};
+struct unix_address {
+	int len;
+	struct sockaddr_un name[1];
+};
+struct unix_sock {
+	struct sock sk;
+	struct unix_address *addr;
+	struct path path;
+	struct sock *peer;
+};
+struct packet_sock {
+	int ifindex;
+	__be16 num;
 };
 struct tcp_sock {
 	u64 bytes_received;

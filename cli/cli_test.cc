@@ -116,7 +116,24 @@ class CliTest : public testing::Test {
     connect.mutable_net()->set_direction("outbound");
     connect.mutable_net()->mutable_remote()->set_ip(*schema::ParseIp("192.0.2.7"));
     connect.mutable_net()->mutable_remote()->set_port(443);
-    batch.events = {fork, exec, cred, gone, denied, connect};
+    auto docker = TestEvent(KIND_NET_UNIX_CONNECT, bash, t + 6, 1000, 1000);
+    docker.mutable_net()->set_family("unix");
+    docker.mutable_net()->set_socket_type("stream");
+    docker.mutable_net()->mutable_path()->set_path("/run/docker.sock");
+    docker.mutable_net()->mutable_peer()->set_pid(612);
+    docker.mutable_net()->mutable_peer()->set_exe("/usr/bin/dockerd");
+    auto listens = TestEvent(KIND_NET_LISTEN, bash, t + 7, 1000, 1000);
+    listens.mutable_net()->set_family("inet6");
+    listens.mutable_net()->set_protocol("tcp");
+    listens.mutable_net()->set_socket_type("stream");
+    listens.mutable_net()->mutable_local()->set_ip(std::string(16, '\0'));
+    listens.mutable_net()->mutable_local()->set_port(8443);
+    listens.mutable_net()->set_backlog(128);
+    auto abstract = TestEvent(KIND_NET_BIND, bash, t + 8, 1000, 1000);
+    abstract.mutable_net()->set_family("unix");
+    abstract.mutable_net()->set_socket_type("dgram");
+    abstract.mutable_net()->set_abstract_name(std::string("\0a\x1b\0", 4));
+    batch.events = {fork, exec, cred, gone, denied, connect, docker, listens, abstract};
     batch.lost = 3;
     trail_->Append(batch);
     EventMaker maker(3, 20);
@@ -277,7 +294,7 @@ TEST_F(CliTest, AReadThatCantBeEnteredIsNotAnswered) {
 
 TEST_F(CliTest, QueryFindsAliceAlsoAsRoot) {
   const auto events = Query({"--user", "alice", "--node", "web-1"});
-  ASSERT_EQ(events.size(), 6U);
+  ASSERT_EQ(events.size(), 9U);
   EXPECT_EQ(events[0].at("kind"), "process.fork");
   const auto deleted = Query({"--user", "alice", "--path", "/etc/motd", "--kind", "file.delete"});
   ASSERT_EQ(deleted.size(), 1U);
@@ -320,7 +337,7 @@ TEST_F(CliTest, AsksWhoTheCollectorIs) {
 }
 
 TEST_F(CliTest, PagesAreFollowed) {
-  EXPECT_EQ(Query({}).size(), 806U);
+  EXPECT_EQ(Query({}).size(), 809U);
   EXPECT_EQ(Query({"--node", "db-1"}).size(), 800U);
   const Output limited = Run({"query", "--limit", "5"});
   EXPECT_EQ(limited.exit_code, 0);
@@ -340,6 +357,9 @@ TEST_F(CliTest, TablesAreForPeopleAndSafeForTerminals) {
   EXPECT_THAT(output.out, HasSubstr("alice→root"));
   EXPECT_THAT(output.out, HasSubstr("EACCES"));
   EXPECT_THAT(output.out, HasSubstr("192.0.2.7:443"));
+  EXPECT_THAT(output.out, HasSubstr("bash: → unix stream /run/docker.sock, dockerd (pid 612, uid 0)"));
+  EXPECT_THAT(output.out, HasSubstr("bash: inet6 tcp stream [::]:8443, backlog 128"));
+  EXPECT_THAT(output.out, HasSubstr("bash: unix dgram @a\\x1b\\x00"));
   EXPECT_THAT(output.out, HasSubstr("\\x1b[2J\\n\\xff"));
   EXPECT_THAT(output.out, Not(HasSubstr("\x1b[2J")));
   EXPECT_THAT(Run({"query", "--node", "web-1"}).out, Not(HasSubstr("\x1b")));
@@ -409,7 +429,7 @@ TEST_F(CliTest, StatusHasTheContractedFields) {
   const json status = json::parse(output.out);
   EXPECT_EQ(status.at("trail_dir"), dir_ + "/trail");
   EXPECT_TRUE(status.at("spool_dir").is_null());
-  EXPECT_EQ(status.at("events_total"), 806);
+  EXPECT_EQ(status.at("events_total"), 809);
   EXPECT_EQ(status.at("lost_total"), 3);
   EXPECT_TRUE(status.contains("lag_seconds"));
   EXPECT_EQ(status.at("index_lag_seconds"), 0.0);

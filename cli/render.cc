@@ -158,6 +158,29 @@ std::string CallText(const ev::CallEvent& call, bool unicode) {
   return out;
 }
 
+std::string SocketText(const ev::Event& e, bool unicode) {
+  const auto& net = e.net();
+  std::string out;
+  const auto word = [&out](std::string_view text) {
+    if (!text.empty()) out += (out.empty() ? "" : " ") + TerminalSafe(text);
+  };
+  if (e.kind() == ev::KIND_NET_UNIX_CONNECT) out = Arrow(unicode);
+  word(net.family());
+  word(net.protocol());
+  if (net.socket_type() != "raw" || net.family() == "packet") word(net.socket_type());
+  if (net.has_local()) word(EndpointText(net.local()));
+  if (net.has_path()) out += " " + PathText(net.path());
+  // As ss(8) has it: @ for the NUL of an abstract name.
+  if (!net.abstract_name().empty()) word("@" + net.abstract_name().substr(1));
+  if (e.kind() == ev::KIND_NET_LISTEN) out += fmt::format(", backlog {}", net.backlog());
+  if (net.has_peer()) {
+    const auto& peer = net.peer();
+    const std::string exe = peer.exe().empty() ? std::string("?") : TerminalSafe(BaseName(peer.exe()));
+    out += fmt::format(", {} (pid {}, uid {})", exe, peer.pid(), peer.uid());
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string_view BaseName(std::string_view path) {
@@ -188,6 +211,7 @@ std::string Describe(const schema::EventView& view, bool unicode) {
     }
     case ev::Event::kCall: return fmt::format("{}: {}", program, CallText(e.call(), unicode));
     case ev::Event::kNet: {
+      if (!schema::KindIsConnection(e.kind())) return fmt::format("{}: {}", program, SocketText(e, unicode));
       const bool inbound = e.net().direction() == "inbound";
       std::string out = fmt::format("{} {} {}", program, inbound ? (unicode ? "←" : "<-") : Arrow(unicode),
                                     EndpointText(e.net().remote()));

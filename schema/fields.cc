@@ -85,7 +85,7 @@ constexpr FieldInfo kFields[] = {
   {I::kFlags, T::kText, "flags", "open_flags resource.open_flags", "flags of an open", "flags:*O_TRUNC*"},
   {I::kSyscall, T::kText, "syscall", "resource.syscall", "system call of a file event or of a call", "syscall:unlinkat"},
   {I::kOperation, T::kText, "op", "operation resource.operation", "what a call asked for", "op:PTRACE_ATTACH"},
-  {I::kText, T::kText, "text", "resource.text xattr resource.xattr link_target", "module, host name, file system type, attribute, target of a symbolic link", "text:security.capability"},
+  {I::kText, T::kText, "text", "resource.text xattr resource.xattr link_target abstract_name resource.abstract_name", "module, host name, file system type, attribute, target of a symbolic link, abstract name of a unix socket", "text:security.capability"},
   {I::kTargetPid, T::kNumber, "target_pid", "resource.target.pid", "process that a call was about, as the caller counts", "target_pid:1"},
 
   {I::kAddr, T::kAddress, "addr", "ip address", "either end's address", "addr:10.0.0.0/8"},
@@ -98,6 +98,11 @@ constexpr FieldInfo kFields[] = {
   {I::kDirection, T::kText, "direction", "resource.direction", "outbound or inbound", "direction:inbound"},
   {I::kBytesSent, T::kNumber, "sent", "bytes_sent resource.bytes_sent", "bytes sent on a closed connection", "sent:>1000000"},
   {I::kBytesReceived, T::kNumber, "received", "bytes_received resource.bytes_received", "bytes received on a closed connection", "received:0"},
+  {I::kFamily, T::kText, "family", "resource.family", "address family of a socket made, bound or listened on", "family:packet"},
+  {I::kSocketType, T::kText, "socket_type", "resource.socket_type", "stream, dgram, raw, seqpacket", "socket_type:raw"},
+  {I::kPeerPid, T::kNumber, "peer_pid", "resource.peer.pid", "process that listened on a unix socket", "peer_pid:1"},
+  {I::kPeerUid, T::kNumber, "peer_uid", "resource.peer.uid", "its effective user id then", "peer_uid:0"},
+  {I::kPeerExe, T::kPath, "peer_exe", "resource.peer.exe", "its program", "peer_exe:dockerd"},
   {I::kDuration, T::kDuration, "duration", "", "life of a process or connection that ended", "duration:>1h"},
 
   {I::kCause, T::kText, "cause", "resource.cause", "what changed the credentials", "cause:setuid"},
@@ -370,6 +375,8 @@ void GetResourceField(const EventView& view, FieldId field, Adder* add) {
       } else if (e.has_call()) {
         add->Text(e.call().path().path());
         add->Text(e.call().source().path());
+      } else if (e.has_net()) {
+        add->Text(net.path().path());
       } else if (e.has_exec() && view.process != nullptr) {
         add->Text(view.process->exe());
         add->Text(view.process->script());
@@ -379,6 +386,7 @@ void GetResourceField(const EventView& view, FieldId field, Adder* add) {
     case I::kPathSource:
       if (e.has_file()) add->Text(PathSourceLabel(file.path().source()));
       if (e.call().has_path()) add->Text(PathSourceLabel(e.call().path().source()));
+      if (net.has_path()) add->Text(PathSourceLabel(net.path().source()));
       break;
     case I::kInode:
       if (const auto* ref = FileOf(view)) add->Number(ref->ino());
@@ -401,6 +409,7 @@ void GetResourceField(const EventView& view, FieldId field, Adder* add) {
       add->Text(e.call().text());
       add->Text(file.xattr());
       add->Text(file.link_target());
+      add->Text(net.abstract_name());
       break;
     case I::kTargetPid:
       if (e.call().target_pid() != 0) add->Number(e.call().target_pid());
@@ -429,6 +438,15 @@ void GetResourceField(const EventView& view, FieldId field, Adder* add) {
     case I::kBytesReceived:
       if (closed) add->Number(net.bytes_received());
       break;
+    case I::kFamily: add->Text(net.family()); break;
+    case I::kSocketType: add->Text(net.socket_type()); break;
+    case I::kPeerPid:
+      if (net.has_peer()) add->Number(net.peer().pid());
+      break;
+    case I::kPeerUid:
+      if (net.has_peer()) add->Number(net.peer().uid());
+      break;
+    case I::kPeerExe: add->Text(net.peer().exe()); break;
     default: break;
   }
 }
@@ -520,6 +538,7 @@ void GetMainText(const EventView& view, FieldValues* out) {
   if (e.has_net()) {
     add.Own(FormatIp(e.net().remote().ip()));
     add.Own(FormatIp(e.net().local().ip()));
+    add.Text(e.net().path().path());
   }
   if (e.has_agent()) {
     add.Text(e.agent().reason());

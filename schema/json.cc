@@ -225,18 +225,45 @@ Json CallJson(const ev::CallEvent& call) {
   return out;
 }
 
+void SetEndpoint(Json* out, const std::string& side, bool known, const ev::Endpoint& endpoint) {
+  const auto ip = FormatIp(endpoint.ip());
+  (*out)[side + "_ip"] = known && !ip.empty() ? Json(ip) : Json(nullptr);
+  (*out)[side + "_port"] = known ? Json(endpoint.port()) : Json(nullptr);
+}
+
+// A socket made, bound, listened on, or connected within the host.
+Json SocketJson(const ev::NetEvent& net) {
+  Json out;
+  out["type"] = "socket";
+  SetBytesOrNull(&out, "family", net.family());
+  SetBytesOrNull(&out, "socket_type", net.socket_type());
+  SetBytesOrNull(&out, "protocol", net.protocol());
+  SetBytesOrNull(&out, "direction", net.direction());
+  if (net.has_local()) SetEndpoint(&out, "local", true, net.local());
+  if (net.has_path()) SetPath(&out, "", net.path());
+  if (!net.abstract_name().empty()) SetBytes(&out, "abstract_name", net.abstract_name());
+  out["backlog"] = net.backlog();
+  out["interface"] = net.interface();
+  out["socket_cookie"] = net.socket_cookie();
+  out["socket_inode"] = net.socket_inode();
+  out["netns"] = net.netns();
+  out["nonblocking"] = net.nonblocking();
+  if (net.has_peer()) {
+    const auto& peer = net.peer();
+    out["peer"] = {
+        {"pid", peer.pid()}, {"uid", peer.uid()}, {"gid", peer.gid()}, {"proc_uid", HexOrNull(peer.proc_uid())}};
+    SetBytesOrNull(&out["peer"], "exe", peer.exe());
+  }
+  return out;
+}
+
 Json ConnectionJson(const ev::NetEvent& net) {
   Json out;
   out["type"] = "connection";
   out["protocol"] = net.protocol();
   out["direction"] = net.direction();
-  const auto end = [&out](const std::string& side, bool known, const ev::Endpoint& endpoint) {
-    const auto ip = FormatIp(endpoint.ip());
-    out[side + "_ip"] = known && !ip.empty() ? Json(ip) : Json(nullptr);
-    out[side + "_port"] = known ? Json(endpoint.port()) : Json(nullptr);
-  };
-  end("local", net.has_local(), net.local());
-  end("remote", net.has_remote(), net.remote());
+  SetEndpoint(&out, "local", net.has_local(), net.local());
+  SetEndpoint(&out, "remote", net.has_remote(), net.remote());
   out["socket_cookie"] = net.socket_cookie();
   out["netns"] = net.netns();
   out["bytes_sent"] = net.bytes_sent();
@@ -361,7 +388,7 @@ Json ResourceJson(const EventView& view) {
   switch (e.body_case()) {
     case ev::Event::kCredChange: return CredentialsResource(e.cred_change());
     case ev::Event::kFile: return FileJson(e.file());
-    case ev::Event::kNet: return ConnectionJson(e.net());
+    case ev::Event::kNet: return KindIsConnection(e.kind()) ? ConnectionJson(e.net()) : SocketJson(e.net());
     case ev::Event::kAgent: return AgentJson(e.agent());
     case ev::Event::kCall: return CallJson(e.call());
     default: return ProcessResource(view);

@@ -73,6 +73,10 @@ bool KindIsCritical(ev::Kind kind) {
   return options != nullptr && options->GetExtension(ev::critical);
 }
 
+bool KindIsConnection(ev::Kind kind) {
+  return kind == ev::KIND_NET_CONNECT || kind == ev::KIND_NET_ACCEPT || kind == ev::KIND_NET_CLOSE;
+}
+
 const std::vector<ev::Kind>& AllKinds() {
   static const auto kKinds = [] {
     std::vector<ev::Kind> out;

@@ -84,6 +84,9 @@ class ProcessTable {
   [[nodiscard]] const Process* Find(uint32_t tgid, uint64_t start_boot_ns) const;
   // The process that has this pid now, or had it last; null if none is known.
   [[nodiscard]] const Process* Newest(uint32_t tgid) const;
+  // The process of this exact start, which makes an identity from /proc exact;
+  // null if it isn't known. What was returned before stays valid.
+  const Process* Identify(uint32_t tgid, uint64_t start_boot_ns) { return Lookup(tgid, start_boot_ns); }
 
  private:
   struct Key {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "agent/decode/acts.h"
+#include "agent/enrich/socket_names.h"
 
 namespace nodetrail::agent {
 namespace {
@@ -116,6 +117,37 @@ void WriteNet(const RawEvent& raw, WireWriter* out) {
   }
   out->Bool(10, net.reset != 0);
   out->Bool(11, net.nonblocking != 0);
+  out->End(at);
+}
+
+void WriteSocket(const EventFacts& facts, WireWriter* out) {
+  const RawEvent& raw = *facts.raw;
+  const nt_socket& socket = raw.body.socket;
+  const size_t at = out->Begin(35);
+  out->Bytes(1, ProtocolName(socket.family, socket.protocol));
+  if (socket.addr_family != 0) WriteEndpoint(2, socket.addr_family, socket.local_addr, socket.local_port, out);
+  out->Fixed64(4, socket.cookie);
+  out->Varint(5, socket.netns);
+  if (raw.header.type == NT_NET_UNIX_CONNECT) out->Bytes(6, "outbound");
+  out->Bool(11, (socket.flags & NT_SK_NONBLOCKING) != 0);
+  out->Bytes(12, FamilyName(socket.family));
+  out->Bytes(13, SocketTypeName(socket.sock_type));
+  out->Varint(14, socket.inode);
+  WritePath(15, facts.path, out);
+  out->Bytes(16, facts.text);
+  if (raw.header.type == NT_NET_LISTEN) out->Zigzag(17, socket.backlog);
+  if ((socket.flags & NT_SK_PEER) != 0) {
+    const size_t peer = out->Begin(18);
+    out->Varint(1, socket.peer_pid);
+    out->Varint(2, socket.peer_uid);
+    out->Varint(3, socket.peer_gid);
+    if (facts.target != nullptr) {
+      out->Bytes(4, View(facts.target->uid));
+      if (facts.target->image != nullptr) out->Bytes(5, facts.target->image->exe);
+    }
+    out->End(peer);
+  }
+  out->Varint(19, socket.ifindex);
   out->End(at);
 }
 
@@ -269,6 +301,11 @@ int64_t ReturnValue(const EventFacts& facts) {
     case NT_FILE_OPEN:
     case NT_FILE_DENIED: return raw.body.open.ret;
     case NT_NET_CONNECT: return -int64_t{raw.body.net.err};
+    case NT_NET_BIND:
+    case NT_NET_LISTEN:
+    case NT_NET_UNIX_CONNECT:
+    case NT_NET_RAW_SOCKET:
+    case NT_NET_PACKET_SOCKET: return raw.body.socket.ret;
     default: return IsAct(raw.header.type) ? raw.body.act.ret : 0;
   }
 }
@@ -291,6 +328,11 @@ void WriteBody(const EventFacts& facts, WireWriter* out) {
     case NT_NET_CONNECT:
     case NT_NET_ACCEPT:
     case NT_NET_CLOSE: WriteNet(*facts.raw, out); break;
+    case NT_NET_BIND:
+    case NT_NET_LISTEN:
+    case NT_NET_UNIX_CONNECT:
+    case NT_NET_RAW_SOCKET:
+    case NT_NET_PACKET_SOCKET: WriteSocket(facts, out); break;
     default:
       if (IsFileAct(facts.raw->header.type)) {
         WriteFile(facts, out);

@@ -42,7 +42,7 @@ struct EventFacts {
   std::string_view prev_exe;  // exec
   std::string_view text;      // of a call: what is no path
   std::string operation;
-  const Process* target = nullptr;  // of a call on another process, where it is known
+  const Process* target = nullptr;  // of a call on another process, or who answers on a unix socket, where known
   uint32_t target_pid = 0;
   PathFacts path, new_path;
   std::vector<GapNote> gaps;

@@ -449,7 +449,8 @@ void CaptureImpl::CoverBlindSpots(const KernelReport& report) {
   HookPlan compat;
   compat.hook = "syscall/compat32";
   compat.domain = "file";
-  compat.kinds = {"file.open", "file.create", "file.denied", "cred.change", "net.connect", "net.accept"};
+  compat.kinds = {"file.open", "file.create", "file.denied",      "cred.change",    "net.connect",      "net.accept",
+                  "net.bind",  "net.listen",  "net.unix_connect", "net.raw_socket", "net.packet_socket"};
   // Of what this kernel has at all: some are built without modules or kexec.
   for (const ActType& type : ActTypes()) {
     const bool seen = std::any_of(coverage_.begin(), coverage_.end(), [&](const HookCoverage& hook) {
@@ -467,6 +468,15 @@ void CaptureImpl::CoverBlindSpots(const KernelReport& report) {
     Cover(compat, HookState::kAttached, "seen by tp_btf/sys_exit");
   }
   for (HookCoverage& operation : CoverUring(uring_, coverage_)) coverage_.push_back(std::move(operation));
+  HookPlan sockets;
+  sockets.hook = "io_uring/sockets";
+  sockets.domain = "network";
+  sockets.kinds = {"net.bind", "net.listen", "net.unix_connect", "net.raw_socket", "net.packet_socket"};
+  if (uring_.present) {
+    Cover(sockets, HookState::kAbsent, "socket, bind, listen, and connect to unix sockets, submitted by io_uring");
+  } else {
+    Cover(sockets, HookState::kOff, "this kernel has no io_uring");
+  }
 }
 
 Status CaptureImpl::Seed() {

@@ -42,9 +42,12 @@ std::vector<Feeds> MakeCalls() {
   std::vector<Feeds> calls = {
       {"execve", "process", {"process.exec", "process.exec_failed", "cred.change"}, true},
       {"execveat", "process", {"process.exec", "process.exec_failed", "cred.change"}, true},
-      {"connect", "network", {"net.connect"}, true},
+      {"connect", "network", {"net.connect", "net.unix_connect"}, true},
       {"accept", "network", {"net.accept", "net.close"}},
       {"accept4", "network", {"net.accept", "net.close"}},
+      {"bind", "network", {"net.bind"}},
+      {"listen", "network", {"net.listen"}},
+      {"socket", "network", {"net.raw_socket", "net.packet_socket"}},
   };
   for (const std::string_view open : {"open", "creat", "openat", "openat2"}) {
     calls.push_back({open, "file", {"file.open", "file.create", "file.denied"}});

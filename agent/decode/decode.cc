@@ -14,7 +14,7 @@ namespace {
 static_assert(std::is_trivially_copyable_v<RecordBody>);
 static_assert(NT_TAIL_MAX <= 32, "RawEvent::present has one bit per tail kind");
 
-enum class TailForm : uint8_t { kNone, kPath, kUserString, kArgv };
+enum class TailForm : uint8_t { kNone, kPath, kUserString, kBytes };
 
 struct TailRule {
   TailForm form;
@@ -29,11 +29,12 @@ constexpr std::array<TailRule, NT_TAIL_MAX> kTailRules = [] {
   rules[NT_TAIL_BASE] = {TailForm::kPath, NT_PATH_MAX};
   rules[NT_TAIL_USER_PATH2] = {TailForm::kUserString, NT_PATH_MAX};
   rules[NT_TAIL_BASE2] = {TailForm::kPath, NT_PATH_MAX};
-  rules[NT_TAIL_ARGV] = {TailForm::kArgv, NT_ARGV_MAX};
+  rules[NT_TAIL_ARGV] = {TailForm::kBytes, NT_ARGV_MAX};
   rules[NT_TAIL_SCRIPT] = {TailForm::kUserString, NT_PATH_MAX};
   rules[NT_TAIL_CGROUP] = {TailForm::kPath, NT_PATH_MAX};
   rules[NT_TAIL_PREV_EXE] = {TailForm::kPath, NT_PATH_MAX};
   rules[NT_TAIL_TEXT] = {TailForm::kUserString, NT_PATH_MAX};
+  rules[NT_TAIL_SOCKET_NAME] = {TailForm::kBytes, NT_SUN_PATH_MAX};
   return rules;
 }();
 
@@ -66,6 +67,20 @@ Reject DecodeTails(std::string_view rest, RawEvent* out) {
   return Reject::kNone;
 }
 
+bool Internet(uint16_t family) { return family == AF_INET || family == AF_INET6; }
+
+// Addresses are printed by their family: it must be one of the two.
+bool FamilyFits(const RawEvent& event) {
+  switch (event.header.type) {
+    case NT_NET_CONNECT:
+    case NT_NET_ACCEPT:
+    case NT_NET_CLOSE: return Internet(event.body.net.family);
+    default: break;
+  }
+  return !IsSocket(event.header.type) || event.body.socket.addr_family == AF_UNSPEC ||
+         Internet(event.body.socket.addr_family);
+}
+
 }  // namespace
 
 int BodySize(uint16_t type) {
@@ -80,6 +95,11 @@ int BodySize(uint16_t type) {
     case NT_NET_ACCEPT:
     case NT_NET_CLOSE: return sizeof(nt_net);
     case NT_CGROUP: return sizeof(nt_cgroup);
+    case NT_NET_BIND:
+    case NT_NET_LISTEN:
+    case NT_NET_UNIX_CONNECT:
+    case NT_NET_RAW_SOCKET:
+    case NT_NET_PACKET_SOCKET: return sizeof(nt_socket);
     default: return IsAct(type) ? static_cast<int>(sizeof(nt_act)) : -1;
   }
 }
@@ -97,10 +117,7 @@ Reject Decode(std::span<const std::byte> record, RawEvent* out) {
 
   std::memcpy(&out->task, record.data() + sizeof(nt_header), sizeof(nt_task));
   std::memcpy(&out->body, record.data() + kFixed, body_bytes);
-  if (body_bytes == sizeof(nt_net) && out->header.type >= NT_NET_CONNECT && out->header.type <= NT_NET_CLOSE &&
-      out->body.net.family != AF_INET && out->body.net.family != AF_INET6) {
-    return Reject::kFamily;
-  }
+  if (!FamilyFits(*out)) return Reject::kFamily;
 
   out->present = 0;
   out->tails.fill({});

@@ -30,7 +30,7 @@ enum class Reject : uint8_t {
   kTailRepeated,  // the same tail twice
   kPath,          // a kernel path whose components are empty or not terminated
   kUserString,    // a NUL inside a user string
-  kFamily,        // an address family other than AF_INET and AF_INET6
+  kFamily,        // a connection of, or an address in, another family than AF_INET and AF_INET6
   kMax,
 };
 
@@ -44,7 +44,8 @@ union RecordBody {
   nt_cred_change cred;  // NT_CRED
   nt_file_open open;    // NT_FILE_OPEN, NT_FILE_DENIED
   nt_act act;           // the types of abi/acts.h: acts.h tells what its arguments mean
-  nt_net net;           // NT_NET_*
+  nt_net net;           // NT_NET_CONNECT, NT_NET_ACCEPT, NT_NET_CLOSE
+  nt_socket socket;     // NT_NET_BIND to NT_NET_PACKET_SOCKET
   nt_cgroup cgroup;     // NT_CGROUP
 };
 
@@ -65,6 +66,9 @@ struct RawEvent {
 // kNone and a filled `out`, or the first thing that is wrong; `out` is then
 // unspecified, save that `header` is filled whenever 32 bytes are there.
 [[nodiscard]] Reject Decode(std::span<const std::byte> record, RawEvent* out);
+
+// Whether `type`'s body is nt_socket.
+[[nodiscard]] constexpr bool IsSocket(uint16_t type) { return type >= NT_NET_BIND && type <= NT_NET_PACKET_SOCKET; }
 
 // Bytes of the body of `type` (nt_type); -1 for no such type.
 [[nodiscard]] int BodySize(uint16_t type);

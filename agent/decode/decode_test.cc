@@ -99,7 +99,7 @@ TEST(Decode, NamesWhatIsWrong) {
   bad.push_back(std::byte{0});
   EXPECT_EQ(DecodeOf(bad), Reject::kLength);
   EXPECT_EQ(DecodeOf(Resized(good, NT_RECORD_MAX + 1)), Reject::kLength);
-  for (const uint16_t type : {uint16_t{0}, uint16_t{NT_EXEC_FAILED + 1}, uint16_t{0xffff}}) {
+  for (const uint16_t type : {uint16_t{0}, uint16_t{NT_TYPE_LAST + 1}, uint16_t{0xffff}}) {
     bad = good;
     Poke(&bad, offsetof(nt_header, type), type);
     EXPECT_EQ(DecodeOf(bad), Reject::kType) << type;
@@ -128,6 +128,13 @@ TEST(Decode, NamesWhatIsWrong) {
   nt_net net{};
   net.family = 1;
   EXPECT_EQ(DecodeOf(RecordBuilder(NT_NET_CONNECT).Body(net).Build()), Reject::kFamily);
+  nt_socket socket{};
+  socket.family = 1;
+  EXPECT_EQ(DecodeOf(RecordBuilder(NT_NET_BIND).Body(socket).Build()), Reject::kNone);
+  socket.addr_family = 1;
+  EXPECT_EQ(DecodeOf(RecordBuilder(NT_NET_BIND).Body(socket).Build()), Reject::kFamily);
+  EXPECT_EQ(DecodeOf(with(NT_TAIL_SOCKET_NAME, std::string_view("\0a\0", 3)).Build()), Reject::kNone);
+  EXPECT_EQ(DecodeOf(with(NT_TAIL_SOCKET_NAME, std::string(NT_SUN_PATH_MAX + 1, 'a')).Build()), Reject::kTailLength);
   for (uint8_t reason = 0; reason < static_cast<uint8_t>(Reject::kMax); ++reason) {
     EXPECT_NE(RejectName(static_cast<Reject>(reason)), "unknown");
   }

@@ -45,7 +45,7 @@ void Inspect(const std::vector<std::byte>& record, const RawEvent& event) {
       JoinPath(from, tail, &path);
       Require(path.empty() == tail.empty());
       if (!path.empty()) Require(path.front() == '/');
-    } else if (kind != NT_TAIL_ARGV && kind != NT_TAIL_TEXT) {
+    } else if (kind != NT_TAIL_ARGV && kind != NT_TAIL_TEXT && kind != NT_TAIL_SOCKET_NAME) {
       ReversePath(tail, &base);
       Require(base.front() == '/');
       Require(base.size() == (tail.empty() ? 1 : tail.size()));
@@ -67,7 +67,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::memcpy(&header, record.data(), sizeof header);
     if ((repair & 1U) == 0) header.abi_version = NT_ABI_VERSION;
     if ((repair & 2U) == 0) header.total_len = static_cast<uint32_t>(record.size());
-    if ((repair & 4U) == 0) header.type = static_cast<uint16_t>(1U + header.type % NT_EXEC_FAILED);
+    if ((repair & 4U) == 0) header.type = static_cast<uint16_t>(1U + header.type % NT_TYPE_LAST);
     std::memcpy(record.data(), &header, sizeof header);
   }
   RawEvent event;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 
 #include "agent/enrich/host.h"
 #include "agent/enrich/operations.h"
+#include "agent/enrich/socket_names.h"
 #include "agent/enrich/syscall_names.h"
 
 namespace nodetrail::agent {
@@ -101,6 +103,19 @@ TEST_F(EnrichTest, MissingFactsAreEmpty) {
   const event::v1::Host host = ReadHost({}, "x", dir);
   EXPECT_EQ(host.os_id(), "");
   EXPECT_EQ(host.machine_id_hash(), "");
+}
+
+TEST(SocketNames, NumbersWithoutANameStayNumbers) {
+  EXPECT_EQ(FamilyName(AF_INET6), "inet6");
+  EXPECT_EQ(FamilyName(45), "45");
+  EXPECT_EQ(FamilyName(AF_UNSPEC), "");
+  EXPECT_EQ(SocketTypeName(SOCK_SEQPACKET), "seqpacket");
+  EXPECT_EQ(SocketTypeName(9), "9");
+  EXPECT_EQ(ProtocolName(AF_INET, 17), "udp");
+  EXPECT_EQ(ProtocolName(AF_INET, 89), "89");
+  EXPECT_EQ(ProtocolName(AF_PACKET, 3), "0x0003");
+  EXPECT_EQ(ProtocolName(AF_PACKET, 0), "0x0000") << "deaf until it is bound";
+  EXPECT_EQ(ProtocolName(AF_UNIX, 0), "");
 }
 
 TEST(SyscallNames, BothTables) {

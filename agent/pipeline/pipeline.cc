@@ -360,6 +360,9 @@ void PipelineImpl::OnEvent(RawEvent& raw) {
   if (facts_.target_pid != 0 && raw.task.pid_ns == kInitPidNs) {
     facts_.target = table_.Newest(facts_.target_pid);
   }
+  if (type == NT_NET_UNIX_CONNECT && raw.body.socket.peer_start_boottime_ns != 0) {
+    facts_.target = table_.Identify(raw.body.socket.peer_pid, raw.body.socket.peer_start_boottime_ns);
+  }
   facts_.hook = hooks_.Find(facts_.kind, CallBehind(raw, facts_.syscall));
   facts_.t_wall_ns = Wall(raw.header.ktime_boot_ns);
   facts_.seq = policy_.TakeSeq();

@@ -103,12 +103,39 @@ void ResourceReader::FromKernel(const RawEvent& raw, EventFacts* facts) {
   facts->path.path = first_.path;
 }
 
-void ResourceReader::Text(const RawEvent& raw, EventFacts* facts) {
-  facts->text = raw.Tail(NT_TAIL_TEXT);
+void ResourceReader::Text(const RawEvent& raw, nt_tail tail, std::string_view field, EventFacts* facts) {
+  facts->text = raw.Tail(tail);
   if (!scrubber_->Suspect(facts->text)) return;
   text_.assign(facts->text);
-  scrubber_->ScrubPath("resource.text", &text_, &facts->redactions);
+  scrubber_->ScrubPath(field, &text_, &facts->redactions);
   facts->text = text_;
+}
+
+void ResourceReader::ReadSocket(const RawEvent& raw, EventFacts* facts) {
+  const nt_socket& socket = raw.body.socket;
+  if (raw.Has(NT_TAIL_PATH)) {
+    FromKernel(raw, facts);
+    if (raw.Has(NT_TAIL_USER_PATH)) {
+      User(raw, NT_TAIL_USER_PATH, "resource.user_string", &first_, &facts->path, facts);
+    }
+  } else if (raw.Has(NT_TAIL_USER_PATH)) {
+    FromUser(raw, NT_TAIL_USER_PATH, NT_TAIL_BASE, socket.ret, "resource.path", &first_, &facts->path, facts);
+  }
+  if (raw.Has(NT_TAIL_SOCKET_NAME)) Text(raw, NT_TAIL_SOCKET_NAME, "resource.abstract_name", facts);
+  if ((socket.flags & NT_SK_UNREAD) != 0) facts->gaps.push_back({"resource.address", WhyMissing(raw)});
+  if ((socket.flags & NT_SK_USER_ADDR) != 0 && (socket.flags & NT_SK_UNREAD) == 0) {
+    facts->gaps.push_back(
+        {"resource.address", "from the caller's memory: the kernel keeps none of a call that failed"});
+  }
+  if ((socket.flags & NT_SK_DETACHED) != 0) {
+    facts->gaps.push_back({"resource.path", "as who bound it sees it: outside the actor's root directory"});
+  }
+  if (raw.header.type != NT_NET_UNIX_CONNECT || socket.ret < 0) return;
+  if ((socket.flags & NT_SK_PEER) == 0) {
+    facts->gaps.push_back({"resource.peer", "the kernel keeps no peer of a datagram socket"});
+  } else if (socket.peer_start_boottime_ns == 0) {
+    facts->gaps.push_back({"resource.peer.exe", "the process that listened has ended"});
+  }
 }
 
 void ResourceReader::ReadAct(const RawEvent& raw, EventFacts* facts) {
@@ -151,7 +178,7 @@ void ResourceReader::ReadAct(const RawEvent& raw, EventFacts* facts) {
     }
   }
   if (raw.Has(NT_TAIL_TEXT)) {
-    Text(raw, facts);
+    Text(raw, NT_TAIL_TEXT, "resource.text", facts);
   } else if (named(NT_S_AT_TEXT)) {
     facts->gaps.push_back({"resource.text", WhyMissing(raw)});
   }
@@ -208,6 +235,7 @@ void ResourceReader::Read(const RawEvent& raw, const Image* replaced, EventFacts
       break;
     default:
       if (IsAct(raw.header.type)) ReadAct(raw, facts);
+      if (IsSocket(raw.header.type)) ReadSocket(raw, facts);
       break;
   }
   if ((raw.header.flags & NT_F_URING_ENTRY) != 0) {

@@ -37,7 +37,8 @@ class ResourceReader {
 
   void FromKernel(const RawEvent& raw, EventFacts* facts);
   void ReadAct(const RawEvent& raw, EventFacts* facts);
-  void Text(const RawEvent& raw, EventFacts* facts);
+  void ReadSocket(const RawEvent& raw, EventFacts* facts);
+  void Text(const RawEvent& raw, nt_tail tail, std::string_view field, EventFacts* facts);
 
   Scrubber* scrubber_;
   Buffers first_, second_;

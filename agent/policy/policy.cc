@@ -40,6 +40,11 @@ event::v1::Kind KindOfType(uint16_t type) {
     case NT_NET_CONNECT: return event::v1::KIND_NET_CONNECT;
     case NT_NET_ACCEPT: return event::v1::KIND_NET_ACCEPT;
     case NT_NET_CLOSE: return event::v1::KIND_NET_CLOSE;
+    case NT_NET_BIND: return event::v1::KIND_NET_BIND;
+    case NT_NET_LISTEN: return event::v1::KIND_NET_LISTEN;
+    case NT_NET_UNIX_CONNECT: return event::v1::KIND_NET_UNIX_CONNECT;
+    case NT_NET_RAW_SOCKET: return event::v1::KIND_NET_RAW_SOCKET;
+    case NT_NET_PACKET_SOCKET: return event::v1::KIND_NET_PACKET_SOCKET;
     default: return KindOfAct(type);
   }
 }

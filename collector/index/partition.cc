@@ -263,6 +263,8 @@ Status PartitionWriter::Add(int64_t position, const schema::EventView& view, std
   } else if (e.has_call()) {
     path = e.call().path().path();
     path2 = e.call().source().path();
+  } else if (e.has_net()) {
+    path = e.net().path().path();
   } else if (e.has_exec() && view.process != nullptr) {
     path = view.process->exe();
     path2 = view.process->script();

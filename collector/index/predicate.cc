@@ -294,10 +294,15 @@ class Compiler {
       case FieldId::kOldEuid: return {Event::kCredChange, Event::kExec};
       case FieldId::kChildPid: return {Event::kFork};
       case FieldId::kProtocol:
+      case FieldId::kFamily:
+      case FieldId::kSocketType:
+      case FieldId::kPeerPid:
+      case FieldId::kPeerUid:
+      case FieldId::kPeerExe:
       case FieldId::kDirection: return {Event::kNet};
+      case FieldId::kSyscall: return {Event::kFile, Event::kCall};
+      case FieldId::kPathSource: return {Event::kFile, Event::kCall, Event::kNet};
       case FieldId::kFlags:
-      case FieldId::kSyscall:
-      case FieldId::kPathSource:
       case FieldId::kNewPath: return {Event::kFile};
       case FieldId::kDevice:
       case FieldId::kMode:

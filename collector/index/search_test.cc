@@ -41,6 +41,10 @@ class SearchTest : public testing::Test {
       all_->push_back(batch);
       trail_->Append(std::move(batch));
     }
+    TestBatch rare = CallsAndSockets();
+    for (const auto& e : rare.events) events_->push_back(e);
+    all_->push_back(rare);
+    trail_->Append(std::move(rare));
     Indexer::Options options;
     options.trail_dir = *dir_;
     options.partition_hours = 24;
@@ -51,6 +55,46 @@ class SearchTest : public testing::Test {
     const Status done = indexer_->WaitIndexed(trail_->size(), milliseconds(30'000));
     ASSERT_TRUE(done.ok()) << done.ToString();
   }
+  // What the maker makes none of.
+  static TestBatch CallsAndSockets() {
+    TestBatch batch;
+    batch.agent_id = "web-1";
+    batch.processes = {TestProcess(4000, "/usr/bin/gdb", {"gdb"})};
+    const auto make = [&](event::v1::Kind kind) {
+      batch.events.push_back(TestEvent(kind, batch.processes[0], kTestTime + batch.events.size(), 0, 1000));
+      return &batch.events.back();
+    };
+    auto* call = make(event::v1::KIND_PTRACE)->mutable_call();
+    call->set_syscall("ptrace");
+    call->set_operation("PTRACE_ATTACH");
+    call->set_target_pid(1);
+    call = make(event::v1::KIND_FS_MOUNT)->mutable_call();
+    call->set_syscall("mount");
+    call->mutable_path()->set_path("/etc/x");
+    call->mutable_path()->set_source(event::v1::PATH_SOURCE_USER_STRING_RESOLVED);
+    auto* net = make(event::v1::KIND_NET_LISTEN)->mutable_net();
+    net->set_family("inet6");
+    net->set_socket_type("stream");
+    net->set_protocol("tcp");
+    net->mutable_local()->set_ip(std::string(16, '\0'));
+    net->mutable_local()->set_port(443);
+    net = make(event::v1::KIND_NET_UNIX_CONNECT)->mutable_net();
+    net->set_family("unix");
+    net->set_socket_type("stream");
+    net->mutable_path()->set_path("/run/docker.sock");
+    net->mutable_path()->set_source(event::v1::PATH_SOURCE_KERNEL_OBJECT);
+    net->mutable_peer()->set_pid(1);
+    net->mutable_peer()->set_exe("/usr/bin/dockerd");
+    net = make(event::v1::KIND_NET_UNIX_CONNECT)->mutable_net();
+    net->set_family("unix");
+    net->set_abstract_name(std::string("\0X11", 4));
+    net = make(event::v1::KIND_NET_PACKET_SOCKET)->mutable_net();
+    net->set_family("packet");
+    net->set_socket_type("raw");
+    net->set_protocol("0x0003");
+    return batch;
+  }
+
   static void TearDownTestSuite() {
     delete indexer_;
     delete trail_;
@@ -138,6 +182,8 @@ class SearchTest : public testing::Test {
     EXPECT_TRUE(index == reading) << text;
   }
 
+  static size_t Count(const std::string& text) { return ByIndex(Parse(text)).size(); }
+
   static std::string* dir_;
   static TestTrail* trail_;
   static Indexer* indexer_;
@@ -160,6 +206,16 @@ TEST_F(SearchTest, TheEmptyQueryFindsEveryEventInOrder) {
   auto back = ByIndex(Parse(""), /*oldest_first=*/false);
   std::reverse(back.begin(), back.end());
   EXPECT_TRUE(found == back);
+}
+
+TEST_F(SearchTest, CallsAndSocketsAreFoundByWhatTheySay) {
+  for (const char* term : {"syscall:ptrace", "op:PTRACE_*", "path_source:user_string_resolved", "path:/etc/x",
+                           "family:inet6", "family:packet", "path:/run/docker.sock", "peer_exe:dockerd", "peer_pid:1",
+                           "socket_type:raw", "text:*X11", "protocol:0x0003", "docker.sock"}) {
+    EXPECT_EQ(Count(term), 1U) << term;
+  }
+  EXPECT_EQ(Count("kind:net.unix_connect"), 2U);
+  EXPECT_EQ(Count("lport:443 and kind:net.listen"), 1U);
 }
 
 // One term for each field, and each operator.

@@ -88,6 +88,34 @@ inline std::vector<std::pair<std::string, RecordBuilder>> SeedRecords() {
   add("accept", RecordBuilder(NT_NET_ACCEPT).Body(net));
   net.family = 10;
   add("close", RecordBuilder(NT_NET_CLOSE).Body(net));
+  nt_socket socket{};
+  socket.family = socket.addr_family = 10;
+  socket.sock_type = 1;
+  socket.protocol = 6;
+  socket.local_port = 8443;
+  add("bind", RecordBuilder(NT_NET_BIND).Body(socket));
+  socket.backlog = 128;
+  add("listen", RecordBuilder(NT_NET_LISTEN).Body(socket));
+  nt_socket local{};
+  local.family = local.sock_type = 1;
+  local.flags = NT_SK_PEER;
+  local.peer_pid = 1;
+  add("unix_connect", RecordBuilder(NT_NET_UNIX_CONNECT)
+                          .Body(local)
+                          .Path(NT_TAIL_PATH, "/run/docker.sock")
+                          .Tail(NT_TAIL_USER_PATH, "docker.sock"));
+  local.flags = NT_SK_USER_ADDR;
+  local.ret = -111;
+  add("unix_connect_abstract",
+      RecordBuilder(NT_NET_UNIX_CONNECT).Body(local).Tail(NT_TAIL_SOCKET_NAME, std::string_view("\0a\0b", 4)));
+  nt_socket raw{};
+  raw.family = 2;
+  raw.sock_type = 3;
+  raw.protocol = 1;
+  add("raw_socket", RecordBuilder(NT_NET_RAW_SOCKET).Body(raw));
+  raw.family = 17;
+  raw.protocol = 3;
+  add("packet_socket", RecordBuilder(NT_NET_PACKET_SOCKET).Body(raw));
   nt_cgroup cgroup{};
   cgroup.id = 188;
   add("cgroup", RecordBuilder(NT_CGROUP).Body(cgroup).Path(NT_TAIL_CGROUP, "/system.slice/ssh.service"));
@@ -130,6 +158,9 @@ inline std::vector<std::pair<std::string, std::vector<std::byte>>> OddRecords() 
   nt_net net{};
   net.family = 1;
   out.emplace_back("odd_family", RecordBuilder(NT_NET_CLOSE).Body(net).Build());
+  nt_socket socket{};
+  socket.addr_family = 1;
+  out.emplace_back("odd_socket_family", RecordBuilder(NT_NET_BIND).Body(socket).Build());
   return out;
 }
 

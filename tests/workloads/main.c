@@ -11,8 +11,8 @@
 
 static const struct act *find(const char *name)
 {
-	const struct act *tables[] = {process_acts, privilege_acts, file_acts, names_acts,
-				      network_acts, storm_acts,	    call_acts, uring_acts};
+	const struct act *tables[] = {process_acts, privilege_acts, file_acts,	names_acts, network_acts,
+				      socket_acts,  storm_acts,	    call_acts, uring_acts};
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
 		for (const struct act *a = tables[i]; a->name; a++)

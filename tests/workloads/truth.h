@@ -72,8 +72,8 @@ struct act {
 	const char *name;
 	act_fn fn;
 };
-extern const struct act process_acts[], privilege_acts[], file_acts[], names_acts[], network_acts[], storm_acts[], call_acts[],
-	uring_acts[];
+extern const struct act process_acts[], privilege_acts[], file_acts[], names_acts[], network_acts[], socket_acts[],
+	storm_acts[], call_acts[], uring_acts[];
 
 /* Words before the act, "login=4242": done before it. Returns 0 if `word` is
  * none. May fork; the parent then waits and passes the exit code on. */

@@ -49,6 +49,7 @@ typedef __s64 nt_s64;
 #define NT_RECORD_MAX 32768u   /* whole record */
 #define NT_PATH_MAX 4096u      /* one path tail, PATH_MAX of the kernel */
 #define NT_ARGV_MAX 16384u     /* argv bytes carried; the true length is in the body */
+#define NT_SUN_PATH_MAX 108u   /* sizeof(sockaddr_un.sun_path): a name may fill it without a NUL */
 #define NT_COMM_LEN 16u        /* TASK_COMM_LEN */
 
 /* Dense, so that counters are arrays. Never renumbered. */
@@ -104,6 +105,13 @@ enum nt_type {
 	NT_USERFAULTFD = 47,
 	NT_IO_URING_SETUP = 48,
 	NT_EXEC_FAILED = 49,
+	/* struct nt_socket */
+	NT_NET_BIND = 50,
+	NT_NET_LISTEN = 51,
+	NT_NET_UNIX_CONNECT = 52,
+	NT_NET_RAW_SOCKET = 53,
+	NT_NET_PACKET_SOCKET = 54,
+	NT_TYPE_LAST = NT_NET_PACKET_SOCKET,
 	NT_TYPE_MAX = 64,    /* size of the counter arrays, a power of two */
 };
 
@@ -185,6 +193,7 @@ enum nt_tail {
 	NT_TAIL_CGROUP = 9,      /* kernfs names, leaf first */
 	NT_TAIL_PREV_EXE = 10,
 	NT_TAIL_TEXT = 11,       /* a string that is no path: the caller's, or the kernel's where nt_act.has says so */
+	NT_TAIL_SOCKET_NAME = 12, /* abstract name of a unix socket, its first NUL included; any bytes */
 	NT_TAIL_MAX,
 };
 
@@ -284,6 +293,33 @@ struct nt_net {            /* NT_NET_* ; the task is the owner, not whoever ran 
 	nt_u32 addr_from_user; /* connect that failed before the first SYN: remote_* is the caller's sockaddr */
 };
 
+/* A socket and what was asked of it. Names of unix sockets are tails: PATH (the
+ * kernel's walk to the bound socket), USER_PATH (as it was given to bind, or of
+ * a connect as its caller gave it), SOCKET_NAME. */
+struct nt_socket {
+	nt_u64 cookie;          /* socket cookie, 0: none made yet */
+	nt_u64 inode;           /* as in "socket:[…]" of /proc/PID/fd; 0: the descriptor is no socket, or none was made */
+	nt_s64 ret;             /* socket(2): not the descriptor but 0 */
+	nt_u64 peer_start_boottime_ns; /* of peer_pid, 0: gone by now */
+	nt_u32 netns;           /* of the socket; of the task where there is none */
+	nt_u32 protocol;        /* IPPROTO_*; of AF_PACKET ETH_P_*, host order; 0 of AF_UNIX */
+	nt_u16 family;          /* AF_* of the socket; where there is none, as asked */
+	nt_u16 sock_type;       /* SOCK_* without flags */
+	nt_u16 addr_family;     /* of local_addr: AF_INET, AF_INET6; 0: there is none */
+	nt_u16 local_port;      /* host order */
+	nt_u8 local_addr[16];   /* the first 4 for AF_INET, network order */
+	nt_u32 flags;           /* NT_SK_* */
+	nt_s32 backlog;         /* listen, as asked */
+	nt_u32 ifindex;         /* bind of AF_PACKET; 0: every interface */
+	nt_u32 peer_pid;        /* unix connect: who listened (SO_PEERCRED), initial pid namespace */
+	nt_u32 peer_uid, peer_gid; /* its effective ids when it called listen */
+};
+#define NT_SK_USER_ADDR (1u << 0)  /* the address is the caller's: the call failed, or the kernel keeps none */
+#define NT_SK_UNREAD (1u << 1)     /* it could not be read */
+#define NT_SK_NONBLOCKING (1u << 2)
+#define NT_SK_PEER (1u << 3)       /* peer_uid and peer_gid are there */
+#define NT_SK_DETACHED (1u << 4)   /* the path ends outside the task's root: in that of who bound it */
+
 /* NT_CGROUP: the path (NT_TAIL_CGROUP) of one (hierarchy, id) of the task. */
 struct nt_cgroup {
 	nt_u64 id;             /* kernfs id: nt_task.cgroup_v2_id or cgroup_v1_id */
@@ -316,6 +352,7 @@ NT_STATIC_ASSERT(sizeof(struct nt_cred) == 88, "nt_cred");
 NT_STATIC_ASSERT(sizeof(struct nt_task) % 8 == 0, "nt_task is 8-aligned");
 NT_STATIC_ASSERT(sizeof(struct nt_file) == 48, "nt_file");
 NT_STATIC_ASSERT(sizeof(struct nt_tail_header) == 4, "nt_tail_header");
+NT_STATIC_ASSERT(sizeof(struct nt_socket) % 8 == 0, "nt_socket has no hidden padding");
 NT_STATIC_ASSERT(sizeof(struct nt_cpu_stats) % 64 == 0, "nt_cpu_stats fills cache lines");
 
 #endif /* NODETRAIL_ABI_RECORD_H_ */

@@ -21,6 +21,8 @@ namespace nodetrail::schema {
 [[nodiscard]] uint32_t KindOcsfClass(event::v1::Kind kind);
 // Closes its batch early.
 [[nodiscard]] bool KindIsCritical(event::v1::Kind kind);
+// Has two ends: net.connect, net.accept, net.close.
+[[nodiscard]] bool KindIsConnection(event::v1::Kind kind);
 // Every kind but the unspecified one, by number.
 [[nodiscard]] const std::vector<event::v1::Kind>& AllKinds();
 
