@@ -31,6 +31,7 @@ constexpr std::array kActs = {
     Act{NT_FORK, 1, "process", "process.fork", false},      Act{NT_EXEC, 2, "process", "process.exec", true},
     Act{NT_EXIT, 1, "process", "process.exit", true},       Act{NT_CRED, 1, "privilege", "cred.change", true},
     Act{NT_FILE_OPEN, 1, "file", "file.create", true},      Act{NT_FILE_DELETE, 1, "file", "file.delete", true},
+    Act{NT_NET_BIND, 1, "network", "net.bind", true},       Act{NT_NET_LISTEN, 1, "network", "net.listen", true},
     Act{NT_NET_CONNECT, 1, "network", "net.connect", true}, Act{NT_NET_ACCEPT, 1, "network", "net.accept", true},
     Act{NT_NET_CLOSE, 2, "network", "net.close", true},     Act{NT_MEMFD_CREATE, 1, "kernel", "memfd.create", true},
 };
