@@ -255,9 +255,10 @@ class AgentPoint {
     std::error_code none;
     for (const char* place : {"/trail/quarantine", "/agent/spool/quarantine"}) {
       // An unfinished append is set aside: that is no loss, it never was durable.
-      for (const auto& entry : std::filesystem::directory_iterator(dir_ + place, none)) {
+      for (const auto& entry : std::filesystem::recursive_directory_iterator(dir_ + place, none)) {
         const std::string name = entry.path().filename().string();
-        if (!name.ends_with(".bad")) truth_.Wrong(fmt::format("quarantined: {}{}", place, entry.path().string()));
+        if (entry.is_directory(none) || name.ends_with(".bad")) continue;
+        truth_.Wrong(fmt::format("quarantined: {}", entry.path().string()));
       }
     }
     JudgeBatches(*logged);
