@@ -196,6 +196,7 @@ class CaptureImpl final : public Capture {
   const uint32_t possible_cpus_;
   SystemClock clock_;
   UringFacts uring_;
+  bool module_types_ = false;  // libbpf may read the types of modules
   bool per_syscall_ = false;
   bool fell_back_ = false;  // auto, and per-syscall wasn't granted
   std::string fallback_why_;
@@ -230,7 +231,13 @@ void CaptureImpl::Detach() {
 }
 
 Result<SkeletonPtr> CaptureImpl::OpenSkeleton(const std::set<std::string>& wanted) const {
-  SkeletonPtr skeleton(nt_probes__open());
+  bpf_object_open_opts open{};
+  open.sz = sizeof open;
+  // A type that the kernel itself lacks is looked for in its modules, which takes
+  // CAP_SYS_ADMIN; without it libbpf before 1.2 gives up on the whole object,
+  // unless it is told where all types are.
+  if (!module_types_) open.btf_custom_path = "/sys/kernel/btf/vmlinux";
+  SkeletonPtr skeleton(nt_probes__open_opts(&open));
   if (skeleton == nullptr) return ErrnoStatus(errno, "capture: open the BPF object");
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton->obj) {
@@ -487,6 +494,7 @@ Status CaptureImpl::Seed() {
 }
 
 Status CaptureImpl::Start(const KernelReport& report) {
+  module_types_ = report.cap_sys_admin;
   per_syscall_ = options_.syscall_hooks == SyscallHooks::kPerSyscall ||
                  (options_.syscall_hooks == SyscallHooks::kAuto && report.syscall_hooks == "per_syscall");
   if (options_.syscall_hooks == SyscallHooks::kAuto && !per_syscall_) {
