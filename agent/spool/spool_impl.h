@@ -282,8 +282,10 @@ struct Spool::Impl {
   Status Write(SpoolRecordType type, std::string_view payload, bool sync, uint64_t reserve, Done done,
                EvidenceClass cls = EvidenceClass::kUnstated) {
     const uint64_t size = RecordBytes(payload.size());
-    const auto batch = type == SpoolRecordType::kBatch ? DecodeBatchPayload(payload) : std::nullopt;
-    const bool has_body = batch && !batch->body.empty();
+    bool has_body = false;
+    if (type == SpoolRecordType::kBatch) {
+      if (const auto batch = DecodeBatchPayload(payload)) has_body = !batch->body.empty();
+    }
     Status status;
     for (int attempt = 0; attempt < 2; ++attempt) {
       uint64_t offset = 0;
