@@ -103,7 +103,7 @@ class Agent::Impl {
   void PipelineThread(const std::stop_token& stop);
   // Ends the run from any thread; the first reason stays.
   void Fail(ExitCode code, const Status& status);
-  Status DeclareEvictions(bool now);
+  Status DeclareSpoolLosses(bool now);
   Status StartPipeline();
   void GiveKeyToServiceManager();
   [[nodiscard]] std::string StatusDocument() const;
@@ -282,9 +282,12 @@ void Agent::Impl::Fail(ExitCode code, const Status& status) {
   if (::write(failed_event_.get(), &one, sizeof(one)) < 0) return;
 }
 
-// What the spool gave up to make room, as events: not for each body, since
-// each such event is itself a batch that wants room.
-Status Agent::Impl::DeclareEvictions(bool now) {
+// What the spool could not read, and what it gave up to make room, as events.
+// Not for each body, since each such event is itself a batch that wants room.
+Status Agent::Impl::DeclareSpoolLosses(bool now) {
+  for (const SpoolUnread& range : shipper_->TakeUnread()) {
+    NT_RETURN_IF_ERROR(pipeline_->Report(event::v1::KIND_AGENT_LOSS, LossOfUnread(range)));
+  }
   const auto at = std::chrono::steady_clock::now();
   if (!now && at < declare_at_) return OkStatus();
   declare_at_ = at + kDeclareInterval;
@@ -324,11 +327,11 @@ void Agent::Impl::PipelineThread(const std::stop_token& stop) {
     if (Status s = pipeline_->Tick(); !s.ok()) return Fail(ExitCode::kStorage, s);
     last_tick_boot_ns_.store(clock_.BootNs(), std::memory_order_relaxed);
     if (!sink_->refusing()) drained_to_boot_ns_.store(began - slack_ns_, std::memory_order_relaxed);
-    if (Status s = DeclareEvictions(false); !s.ok()) return Fail(ExitCode::kStorage, s);
+    if (Status s = DeclareSpoolLosses(false); !s.ok()) return Fail(ExitCode::kStorage, s);
     next = std::max(next + interval, std::chrono::steady_clock::now());
   }
   // What can't be stored now, the next start finds in the counters.
-  DeclareEvictions(true).Ignore();
+  DeclareSpoolLosses(true).Ignore();
   const auto give_up = std::chrono::steady_clock::now() + kStopDrain;
   while (true) {
     stop_status_ = pipeline_->Stop(stop_reason_);
@@ -419,6 +422,10 @@ Failure Agent::Impl::Shutdown() {
   const Status shipped = shipper_->Stop(kStopShip);
   if (!shipped.ok()) {
     log::Warn(fmt::format("{} batches stay in the spool for the next start", spool_->stats().batches_pending));
+  }
+  // Met while the last batches were sent: nothing more can be sealed. The log shows the hole.
+  for (const SpoolUnread& range : shipper_->TakeUnread()) {
+    log::Error(fmt::format("{}; the trail has a hole there", LossOfUnread(range).reason()));
   }
   {
     const std::lock_guard lock(failure_mutex_);

@@ -49,6 +49,20 @@ std::vector<event::v1::AgentEvent> SpoolLosses(const SpoolRecovery& recovery) {
   return losses;
 }
 
+event::v1::AgentEvent LossOfUnread(const SpoolUnread& unread) {
+  event::v1::AgentEvent loss;
+  loss.set_stage("spool");
+  loss.set_reason(fmt::format("batches {}..{} of epoch {} could not be read when they were to be sent: {}",
+                              unread.seq_from, unread.seq_to, unread.epoch, unread.place));
+  loss.set_last_epoch(unread.epoch);
+  loss.set_seq_from(unread.seq_from);
+  loss.set_seq_to(unread.seq_to);
+  loss.set_count(unread.events);
+  loss.set_from_wall_ns(unread.from_wall_ns);
+  loss.set_to_wall_ns(unread.to_wall_ns);
+  return loss;
+}
+
 event::v1::AgentEvent LossOfBodies(const SpoolEviction& evicted, SpoolLevel level) {
   event::v1::AgentEvent loss;
   loss.set_stage("spool");

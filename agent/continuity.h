@@ -28,6 +28,9 @@ StartInfo MakeStartInfo(const trail::ChainHead& before, bool continued, std::str
 // and is gone, a loss like any other.
 std::vector<event::v1::AgentEvent> SpoolLosses(const SpoolRecovery& recovery);
 
+// The agent.loss of batches that could not be read when their turn came.
+event::v1::AgentEvent LossOfUnread(const SpoolUnread& unread);
+
 // The agent.loss of bodies that the spool gave up to make room.
 event::v1::AgentEvent LossOfBodies(const SpoolEviction& evicted, SpoolLevel level);
 

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "agent/spool/unread.h"
 #include "nodetrail/base/status.h"
 #include "nodetrail/trail/crypto.h"
 
@@ -27,9 +28,10 @@ struct ShipBatch {
   BatchPosition position;
   trail::Hash batch_hash{};
   std::string leaf;
-  std::string body;         // stored bytes; empty if the batch has none
-  bool after_hole = false;  // the batches before it are missing for good
-  std::string eviction{};   // SignedEviction, if the agent gave the body up
+  std::string body;                     // stored bytes; empty if the batch has none
+  bool after_hole = false;              // the batches before it are missing for good
+  std::string eviction{};               // SignedEviction, if the agent gave the body up
+  std::optional<SpoolUnread> unread{};  // right before it, and could not be read
 };
 
 // Used by the ship thread alone; the implementation synchronises with the

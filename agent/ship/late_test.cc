@@ -2,6 +2,8 @@
 //
 // Batches that the spool could not read for a while: the collector has taken
 // what came after them. A spool on disk, real receipts, a real collector.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
@@ -103,6 +105,7 @@ class LateTest : public CollectorTest {
   void Ship(int port, const std::string& release) {
     agent::ShipOptions options = ShipTo(port);
     options.config.set_release(release);
+    options.config.set_receipt_timeout_s(receipt_timeout_s_);
     if (release != "durable") options.log_watch = watch_.get();
     shipper_ = std::make_unique<Shipper>(options, source_.get(), &clock_);
     shipper_->Start();
@@ -161,6 +164,7 @@ class LateTest : public CollectorTest {
     return *report;
   }
 
+  uint32_t receipt_timeout_s_ = 0;
   SickFileOps ops_;
   agent::SpoolOptions options_;
   BatchMaker maker_{pki(), "web-1"};
@@ -193,6 +197,68 @@ TEST_F(LateTest, AWelcomeLetsNothingGoThatTheCollectorLacks) {
   Ship(collector_->port(), "durable");
   ExpectDrained();
   ExpectAllThere();
+}
+
+// What the spool could not read is a loss once the log goes on behind it. Told
+// once, though each reconnect meets the range again; the file is kept.
+TEST_F(LateTest, WhatCouldNotBeReadIsToldOnce) {
+  ASSERT_GE(segments_.size(), 3U);
+  const std::string broken = *std::next(segments_.begin());
+  ops_.Break(broken);
+  config_.set_checkpoint_interval_ms(60'000);
+  receipt_timeout_s_ = 1;  // it connects anew after that, and sends all again
+  StartCollector();
+  Ship(collector_->port(), "logged");
+  ASSERT_TRUE(WaitUntil([&] { return shipper_->Stats().last_acked.seq == kBatches - 1; }));
+  const std::vector<std::string> leaves = LogLeaves();
+  size_t first = 0;
+  while (sent_[first] == leaves[first]) ++first;
+  const size_t lost = kBatches - leaves.size();
+  const std::vector<agent::SpoolUnread> unread = shipper_->TakeUnread();
+  ASSERT_EQ(unread.size(), 1U);
+  EXPECT_EQ(unread[0].epoch, 1U);
+  EXPECT_EQ(unread[0].seq_from, first);
+  EXPECT_EQ(unread[0].seq_to, first + lost - 1);
+  uint64_t events = 0;
+  for (size_t i = first; i < first + lost; ++i) events += trail::ParseLeaf(sent_[i])->header.event_count();
+  EXPECT_EQ(unread[0].events, events);
+  EXPECT_GT(events, 0U);
+  EXPECT_GT(unread[0].from_wall_ns, 0U);
+  EXPECT_GE(unread[0].to_wall_ns, unread[0].from_wall_ns);
+  EXPECT_NE(unread[0].place.find(fs::path(broken).filename().string()), std::string::npos) << unread[0].place;
+  EXPECT_NE(unread[0].place.find("EIO"), std::string::npos) << unread[0].place;
+
+  ASSERT_TRUE(WaitUntil([&] { return shipper_->Stats().acked_batches == 2 * leaves.size(); }, milliseconds(10'000)));
+  EXPECT_TRUE(shipper_->TakeUnread().empty());
+  config_.set_listen(fmt::format("127.0.0.1:{}", collector_->port()));
+  collector_.reset();
+  config_.set_checkpoint_interval_ms(20);
+  StartCollector();
+  ExpectDrained();
+  EXPECT_TRUE(shipper_->TakeUnread().empty());
+  EXPECT_EQ(shipper_->Stats().unread_batches, lost);
+  EXPECT_EQ(spool_->stats().unread_kept, 1U);
+  EXPECT_FALSE(fs::exists(broken));
+  EXPECT_TRUE(fs::exists(options_.dir + "/quarantine/" + fs::path(broken).filename().string() + ".unread"));
+}
+
+// The disk failed after the collector had them: nothing is lost.
+TEST_F(LateTest, WhatTheCollectorHasIsNoLoss) {
+  ASSERT_GE(segments_.size(), 3U);
+  config_.set_checkpoint_interval_ms(60'000);
+  StartCollector();
+  Ship(collector_->port(), "logged");
+  ASSERT_TRUE(WaitUntil([&] { return shipper_->Stats().last_acked.seq == kBatches - 1; }));
+  shipper_.reset();
+  ops_.Break(*std::next(segments_.begin()));
+  collector_.reset();
+  config_.set_checkpoint_interval_ms(20);
+  StartCollector();
+  Ship(collector_->port(), "logged");
+  ExpectDrained();
+  EXPECT_EQ(LogLeaves().size(), kBatches);
+  EXPECT_TRUE(shipper_->TakeUnread().empty());
+  EXPECT_EQ(spool_->stats().unread_kept, 1U) << "it was met";
 }
 
 // Nobody can put what he likes there: it must be signed, whole, and of a hole.

@@ -123,6 +123,11 @@ class Shipper::Impl {
     return out;
   }
 
+  std::vector<SpoolUnread> TakeUnread() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(unread_, {});
+  }
+
  private:
   // How a connection ended.
   enum class End {
@@ -139,9 +144,10 @@ class Shipper::Impl {
     trail::Hash leaf_hash{};
     uint64_t bytes = 0;
     uint64_t sealed_wall_ns = 0;
-    uint64_t log_index = 0;  // once durable
-    bool released = false;   // has the receipt that it waited for
-    bool kept = false;       // beside the log: released once a later one is
+    uint64_t log_index = 0;               // once durable
+    bool released = false;                // has the receipt that it waited for
+    bool kept = false;                    // beside the log: released once a later one is
+    std::optional<SpoolUnread> unread{};  // before it; until it is durable
   };
 
   void Run() {
@@ -325,7 +331,9 @@ class Shipper::Impl {
       return Fail(fmt::format("{}: the collector acknowledged {}, which is not what we sent; nothing is deleted",
                               Endpoint(), PositionText(at)));
     }
-    InFlight batch = in_flight_.front();
+    InFlight batch = std::move(in_flight_.front());
+    if (const auto unread = std::exchange(batch.unread, std::nullopt)) NoteUnread(*unread);
+    durable_through_ = std::max(durable_through_, at);
     const uint64_t bytes = batch.bytes;
     in_flight_.pop_front();
     in_flight_bytes_ -= bytes;
@@ -351,6 +359,18 @@ class Shipper::Impl {
       stats_.last_ack_wall_ns = clock_->WallNs();
     }
     return std::nullopt;
+  }
+
+  // The log goes on behind what the spool could not read: now it is a loss. By
+  // our own knowledge only: on the Welcome's word alone a collector could have
+  // what it dropped excused. Not what it took before the disk failed; a later
+  // pass over the same range is below that, too.
+  void NoteUnread(const SpoolUnread& range) {
+    const BatchPosition from{range.epoch, range.seq_from};
+    if (from <= durable_through_ || (held_ && from <= held_->at && !Lacks(from))) return;
+    const std::lock_guard lock(mutex_);
+    stats_.unread_batches += range.seq_to - range.seq_from + 1;
+    unread_.push_back(range);
   }
 
   // A receipt: verified before anything rests on it.
@@ -525,6 +545,7 @@ class Shipper::Impl {
       InFlight sent;
       sent.position = batch.position;
       sent.batch_hash = batch.batch_hash;
+      sent.unread = std::move(batch.unread);
       if (options_.log_watch != nullptr) sent.leaf_hash = trail::LeafHash(batch.leaf);
       sent.bytes = bytes;
       sent.sealed_wall_ns = SealedWallNs(batch.leaf);
@@ -537,7 +558,7 @@ class Shipper::Impl {
       if (!stream_->Write(std::move(message))) break;  // closed: the event is on its way
       writing_ = true;
       if (in_flight_.empty()) deadline_ = Steady::now() + options_.ack_timeout;
-      in_flight_.push_back(sent);
+      in_flight_.push_back(std::move(sent));
       in_flight_bytes_ += bytes;
       {
         const std::lock_guard lock(mutex_);
@@ -715,8 +736,9 @@ class Shipper::Impl {
   std::unique_ptr<ShipStream> stream_;
   std::deque<InFlight> in_flight_;
   uint64_t in_flight_bytes_ = 0;
-  std::deque<InFlight> awaited_;  // in the order of the chain
-  std::string shortfall_;         // why a receipt of awaited_ does not suffice
+  BatchPosition durable_through_;  // the newest that was acknowledged
+  std::deque<InFlight> awaited_;   // in the order of the chain
+  std::string shortfall_;          // why a receipt of awaited_ does not suffice
   struct Held {
     BatchPosition at;
     trail::Hash batch_hash{};
@@ -740,6 +762,7 @@ class Shipper::Impl {
   bool wake_ = false;
   std::optional<Steady::time_point> stop_at_;
   ShipStats stats_;
+  std::vector<SpoolUnread> unread_;
   std::string logged_error_;
 
   std::mutex stop_mutex_;
@@ -756,5 +779,6 @@ void Shipper::Start() { impl_->Start(); }
 void Shipper::Notify() { impl_->Wake(); }
 Status Shipper::Stop(milliseconds timeout) { return impl_->Stop(timeout); }
 ShipStats Shipper::Stats() const { return impl_->Stats(); }
+std::vector<SpoolUnread> Shipper::TakeUnread() { return impl_->TakeUnread(); }
 
 }  // namespace nodetrail::agent

@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "agent/ship/batch_source.h"
 #include "agent/ship/log_watch.h"
@@ -66,6 +67,7 @@ struct ShipStats {
   uint64_t bad_acks = 0;        // acknowledgements that fit nothing we sent
   uint64_t holes_declared = 0;  // sent although the collector lacks batches before it, which we no longer have
   uint64_t late_batches = 0;    // that the collector keeps beside its log, which has what follows them
+  uint64_t unread_batches = 0;  // that the spool could not read, and the collector went on without
   BatchPosition last_acked;     // epoch 0: none since start
   uint64_t last_ack_wall_ns = 0;
   uint64_t in_flight_batches = 0;
@@ -116,6 +118,9 @@ class Shipper {
   Status Stop(std::chrono::milliseconds timeout);
 
   [[nodiscard]] ShipStats Stats() const;
+  // Ranges that the collector lacks for good because the spool could not read
+  // them, each once, since the last call: for agent.loss.
+  std::vector<SpoolUnread> TakeUnread();
 
  private:
   class Impl;

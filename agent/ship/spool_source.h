@@ -20,7 +20,8 @@ class SpoolSource final : public BatchSource {
     std::optional<SpooledBatch> batch = spool_->Next(std::chrono::milliseconds(0));
     if (!batch) return std::nullopt;
     return ShipBatch{{batch->epoch, batch->seq}, batch->batch_hash, std::move(batch->leaf),
-                     std::move(batch->body),     batch->after_hole, std::move(batch->eviction)};
+                     std::move(batch->body),     batch->after_hole, std::move(batch->eviction),
+                     std::move(batch->unread)};
   }
   void Rewind() override { spool_->Rewind(); }
   std::optional<BatchPosition> Oldest() override {

@@ -52,7 +52,7 @@ class Recovery {
 
   void Quarantine(const std::string& path, std::string_view why) {
     ++out_.report.quarantined_files;
-    const bool moved = QuarantineFile(dir_, path, ops_);
+    const bool moved = !QuarantineFile(dir_, path, ops_).empty();
     Say(fmt::format("spool: {}: {}; {}", path, why, moved ? "moved to quarantine" : "could not be moved, ignored"));
   }
 
@@ -317,7 +317,8 @@ class Recovery {
       front_ = head.head;
       out_.head.head = head.head;
     } else if (std::pair(head.head.epoch, head.head.seq) > std::pair(out_.head.head.epoch, out_.head.head.seq)) {
-      NoteMissing(out_.head.head, head.head.epoch, head.head.seq);
+      const trail::ChainHead& before = out_.head.head;
+      NoteMissing({head.head.epoch, head.head.epoch == before.epoch ? before.seq + 1 : 0, head.head.seq});
       out_.head.head = head.head;
       last_leaf_.reset();
     }
@@ -334,33 +335,25 @@ class Recovery {
       Tampered(fmt::format("batch {}:{} after {}:{}", h.epoch(), h.seq(), head.epoch, head.seq));
       return;
     }
+    if (const auto missing = MissingBetween({true, head.epoch, head.seq, head.batch_hash}, h)) {
+      NoteMissing(*missing);
+      return;
+    }
     const bool linked = h.prev_hash() == trail::View(head.batch_hash);
     if (h.epoch() == head.epoch) {
-      if (h.seq() > head.seq + 1) {
-        NoteMissing(head, h.epoch(), h.seq() - 1);
-      } else if (NT_GUARD(spool_chain, !linked || h.signer_key() != head.next_key)) {
+      if (NT_GUARD(spool_chain, !linked || h.signer_key() != head.next_key)) {
         Tampered(fmt::format("batch {}:{} does not continue {}:{}", h.epoch(), h.seq(), head.epoch, head.seq));
       }
       return;
     }
-    if (h.seq() > 0) {
-      NoteMissing(head, h.epoch(), h.seq() - 1);
-      return;
-    }
     trail::v1::EpochStatement s;
     if (linked || !s.ParseFromString(h.epoch_open().statement()) || !s.prev_known()) return;
-    if (std::pair(s.prev_epoch(), s.prev_last_seq()) > std::pair(head.epoch, head.seq)) {
-      NoteMissing(head, s.prev_epoch(), s.prev_last_seq());
-    } else {
-      Tampered(fmt::format("epoch {} does not continue {}:{}", h.epoch(), head.epoch, head.seq));
-    }
+    Tampered(fmt::format("epoch {} does not continue {}:{}", h.epoch(), head.epoch, head.seq));
   }
 
-  // Batches after `head` up to (epoch, to_seq) are not here.
-  void NoteMissing(const trail::ChainHead& head, uint64_t epoch, uint64_t to_seq) {
-    const uint64_t from = epoch == head.epoch ? head.seq + 1 : 0;
-    out_.report.missing.push_back({epoch, from, to_seq});
-    Say(fmt::format("spool: batches {}:{} to {}:{} are missing", epoch, from, epoch, to_seq));
+  void NoteMissing(const SpoolRecovery::Missing& m) {
+    out_.report.missing.push_back(m);
+    Say(fmt::format("spool: batches {}:{} to {}:{} are missing", m.epoch, m.from_seq, m.epoch, m.to_seq));
   }
 
   // The first batch here, with no head record before it that could be read. A
@@ -406,17 +399,32 @@ class Recovery {
 
 }  // namespace
 
-bool QuarantineFile(const std::string& dir, const std::string& path, FileOps* ops) {
-  const std::string name = fs::path(path).filename().string();
+std::optional<SpoolRecovery::Missing> MissingBetween(const SpoolAck& before, const trail::v1::BatchHeader& h) {
+  if (before.known && h.epoch() == before.epoch) {
+    if (h.seq() <= before.seq + 1) return std::nullopt;
+    return SpoolRecovery::Missing{h.epoch(), before.seq + 1, h.seq() - 1};
+  }
+  if (h.seq() > 0) return SpoolRecovery::Missing{h.epoch(), 0, h.seq() - 1};
+  trail::v1::EpochStatement s;
+  const bool linked = before.known && h.prev_hash() == trail::View(before.batch_hash);
+  if (linked || !s.ParseFromString(h.epoch_open().statement()) || !s.prev_known()) return std::nullopt;
+  const std::pair last(s.prev_epoch(), s.prev_last_seq());
+  if (before.known && last <= std::pair(before.epoch, before.seq)) return std::nullopt;
+  const uint64_t from = before.known && last.first == before.epoch ? before.seq + 1 : 0;
+  return SpoolRecovery::Missing{last.first, from, last.second};
+}
+
+std::string QuarantineFile(const std::string& dir, const std::string& path, FileOps* ops, std::string_view suffix) {
+  const std::string name = fs::path(path).filename().string() + std::string(suffix);
   for (int i = 0; i < 1000; ++i) {
     const std::string to =
         i == 0 ? fmt::format("{}/quarantine/{}", dir, name) : fmt::format("{}/quarantine/{}.{}", dir, name, i);
     std::error_code error;
     const auto status = fs::symlink_status(to, error);  // rename would replace it
     if (status.type() != fs::file_type::not_found) continue;
-    return ops->Rename(path, to) == 0;
+    return ops->Rename(path, to) == 0 ? to : std::string();
   }
-  return false;
+  return {};
 }
 
 RecoveredSpool RecoverSpool(const std::string& dir, FileOps* ops) { return Recovery(dir, ops).Run(); }

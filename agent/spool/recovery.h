@@ -10,6 +10,7 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "agent/spool/file_ops.h"
 #include "agent/spool/record_format.h"
@@ -36,6 +37,8 @@ struct SegmentInfo {
   uint64_t generation = 0;
   // What could not be gained at this floor can't be gained again (compaction.h).
   uint64_t tried_floor = UINT64_MAX;
+  // Some of it could not be read since the spool was opened.
+  bool unread = false;
 };
 
 struct RecoveredSpool {
@@ -53,8 +56,14 @@ struct RecoveredSpool {
 // goes to `dir`/quarantine; damaged bytes are copied there. Never fails.
 RecoveredSpool RecoverSpool(const std::string& dir, FileOps* ops);
 
-// Moves `path` to the quarantine of `dir`; best effort.
-bool QuarantineFile(const std::string& dir, const std::string& path, FileOps* ops);
+// The batches between the one at `before` and that of `header`, which follows
+// it; with nothing known before, those of its epoch that came first. Nothing:
+// none are missing, or it can't be told.
+std::optional<SpoolRecovery::Missing> MissingBetween(const SpoolAck& before, const trail::v1::BatchHeader& header);
+
+// Moves `path` to the quarantine of `dir`, its name with `suffix` after it;
+// best effort. The new path; empty: it is where it was.
+std::string QuarantineFile(const std::string& dir, const std::string& path, FileOps* ops, std::string_view suffix = "");
 
 }  // namespace nodetrail::agent
 

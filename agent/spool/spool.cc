@@ -38,6 +38,7 @@ Result<std::unique_ptr<Spool>> Spool::Open(const SpoolOptions& options) {
   impl->counters.evicted_batches = recovered.uncounted_batches;
   impl->counters.evicted_events = recovered.uncounted_events;
   impl->PlaceCursors();
+  impl->FindKept();
   impl->ops->Unlink(impl->HeaderReservePath());  // a crash may have left a beginning in it
   impl->KeepReserves();
   impl->SetLevel(LevelOf(impl->Used(), impl->Usable()));
@@ -110,6 +111,8 @@ SpoolStats Spool::stats() const {
   out.batches_pending = impl_->pending;
   out.pending_bytes = impl_->pending_bytes;
   out.oldest_wall_ns = impl_->oldest_wall_ns;
+  out.unread_kept = impl_->kept.size();
+  for (const auto& file : impl_->kept) out.unread_kept_bytes += file.bytes;
   return out;
 }
 

@@ -15,6 +15,7 @@
 #include "agent/batch/evidence_class.h"
 #include "agent/spool/file_ops.h"
 #include "agent/spool/ladder.h"
+#include "agent/spool/unread.h"
 #include "nodetrail/base/status.h"
 #include "nodetrail/trail/leaf.h"
 
@@ -26,7 +27,8 @@ struct SpoolOptions {
   std::string dir;  // created if missing, mode 0700
   // Disk that segments and reserve.headers take. While a segment is compacted
   // its new file comes on top: at most max_bytes + one segment (or one record,
-  // if that is larger) + 64 KiB for `reserve`. quarantine/ is not counted.
+  // if that is larger) + 64 KiB for `reserve`. Acknowledged segments that are
+  // kept in quarantine/ because they can't be read count too, and go first.
   uint64_t max_bytes = 2ULL << 30;
   uint64_t segment_bytes = 16U << 20;
   FileOps* ops = nullptr;  // null: SystemFileOps()
@@ -74,6 +76,10 @@ struct SpoolStats {
   uint64_t header_only = 0;      // of evicted_batches: stored without their body from the start
   uint64_t compactions = 0;      // segments written anew since open
   uint64_t eviction_errors = 0;  // room could not be made: signer or disk
+  // Acknowledged segments with parts that can't be read, in quarantine/.
+  uint64_t unread_kept = 0;
+  uint64_t unread_kept_bytes = 0;
+  uint64_t unread_dropped = 0;  // of those, deleted to make room, since open
 };
 
 struct SpooledBatch {
@@ -86,6 +92,9 @@ struct SpooledBatch {
   std::string eviction;  // SignedEviction, if the body was given up
   // Batches before this one are missing for good (rot): tell the collector.
   bool after_hole = false;
+  // Those that the cursor had to pass over right before this one, if recovery
+  // did not report them as missing already.
+  std::optional<SpoolUnread> unread;
 };
 
 // Append: pipeline thread. Next, Ack, ResumeAfter, Rewind, oldest_pending: ship

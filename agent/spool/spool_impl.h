@@ -27,6 +27,7 @@
 #include "agent/spool/recovery.h"
 #include "agent/spool/segment_scanner.h"
 #include "agent/spool/spool.h"
+#include "agent/spool/unread.h"
 #include "nodetrail/base/fd.h"
 #include "nodetrail/base/log.h"
 
@@ -50,11 +51,14 @@ struct Spool::Impl {
   struct Cursor {
     uint64_t segment = 0;  // first_lsn; 0: before the first segment
     uint64_t offset = kSpoolHeaderBytes;
-    uint64_t generation = 0;  // of the segment's file that `offset` is in
-    uint64_t scan_lsn = 0;    // LSN before `offset`
-    uint64_t last_lsn = 0;    // everything up to here was passed
-    bool known_hash = false;
-    trail::Hash hash{};  // of the batch before
+    uint64_t generation = 0;       // of the segment's file that `offset` is in
+    uint64_t scan_lsn = 0;         // LSN before `offset`
+    uint64_t last_lsn = 0;         // everything up to here was passed
+    SpoolAck before;               // the batch before
+    bool before_numbered = false;  // what follows is known of it
+    uint64_t before_event_seq = 0;
+    uint64_t before_wall_ns = 0;
+    std::string passed;  // where something since that one could not be read; empty: nowhere
   };
   struct InFlight {
     Position position;
@@ -62,6 +66,7 @@ struct Spool::Impl {
     Cursor after;
     uint64_t bytes = 0;
     uint64_t wall_ns = 0;
+    uint64_t unread = 0;  // batches before it that were passed over
   };
 
   SpoolOptions options;
@@ -87,6 +92,11 @@ struct Spool::Impl {
   uint64_t oldest_wall_ns = 0;
   SpoolStats counters;
   EvictionLedger evictions;
+  struct KeptFile {
+    std::string path;
+    uint64_t bytes = 0;
+  };
+  std::deque<KeptFile> kept;  // segments that could not be read, the oldest first
   bool stopped = false;
 
   // write_mu
@@ -119,6 +129,7 @@ struct Spool::Impl {
     const std::lock_guard guard(mu);
     uint64_t total = 0;
     for (const SegmentInfo& segment : segments) total += segment.bytes;
+    for (const KeptFile& file : kept) total += file.bytes;
     return total;
   }
 
@@ -126,6 +137,9 @@ struct Spool::Impl {
   // is durable.
   Status StartSegment(uint64_t record, bool for_ack) {
     Status status = CreateSegment(record, options.segment_bytes, false);
+    while (status.code() == Code::kResourceExhausted && DropKept()) {
+      status = CreateSegment(record, options.segment_bytes, false);
+    }
     if (!for_ack || status.code() != Code::kResourceExhausted) return status;
     // Full, and only an acknowledgement can empty it: a small segment, in the
     // room that the reserve file kept.
@@ -153,6 +167,8 @@ struct Spool::Impl {
   }
   void KeepReserves() {
     KeepFile(ReservePath(), kReserveBytes);
+    const uint64_t headers = options.signer != nullptr ? HeaderReserveBytes() : 0;
+    while (DiskBytes() + headers > options.max_bytes && DropKept()) continue;
     if (options.signer != nullptr && DiskBytes() + HeaderReserveBytes() <= options.max_bytes) {
       KeepFile(HeaderReservePath(), HeaderReserveBytes());
     }
@@ -346,6 +362,18 @@ struct Spool::Impl {
   // Each step up and the way back is said once. mu is not held.
   void SetLevel(SpoolLevel level);
 
+  // ---- what can't be read back, spool_unread.cc: mu is not held ----
+
+  // The batches that were passed over between the cursor and this header.
+  std::optional<SpoolUnread> UnreadBefore(const Cursor& cursor, const trail::v1::BatchHeader& header) const;
+  void PassOver(const SegmentInfo& segment, uint64_t offset, std::string_view why, Cursor* cursor);
+  // Those of a run before.
+  void FindKept();
+  // The segment's file goes: deleted, or kept if it can't be read. 0, or -errno.
+  int Remove(const SegmentInfo& segment);
+  // Deletes the oldest that is kept. False: there is none.
+  bool DropKept();
+
   // ---- reading: the ship thread ----
 
   const SegmentInfo* Segment(uint64_t first_lsn) const {
@@ -388,6 +416,9 @@ struct Spool::Impl {
     Cursor after;
     uint64_t wall_ns = 0;
   };
+  static uint64_t UnreadBatches(const SpooledBatch& batch) {
+    return batch.unread ? batch.unread->seq_to - batch.unread->seq_from + 1 : 0;
+  }
   static uint64_t Bytes(const SpooledBatch& batch) {
     return batch.leaf.size() + batch.body.size() + batch.eviction.size();
   }
@@ -411,7 +442,7 @@ struct Spool::Impl {
         read_fd_generation = segment.generation;
       }
       if (read_fd < 0) {
-        log::Error(fmt::format("spool: open {}: {}: its batches can't be sent", segment.path, ErrnoName(-read_fd)));
+        PassOver(segment, cursor.offset, ErrnoName(-read_fd), &cursor);
         cursor.offset = segment.used;
         continue;
       }
@@ -426,8 +457,7 @@ struct Spool::Impl {
       }
       if (item.kind == ScanItem::Kind::kError || item.kind == ScanItem::Kind::kTorn ||
           item.kind == ScanItem::Kind::kRot) {
-        log::Error(fmt::format("spool: {} at {}: unreadable ({}): the batches there can't be sent", segment.path,
-                               item.offset, item.error != 0 ? ErrnoName(-item.error) : "damaged"));
+        PassOver(segment, item.offset, item.error != 0 ? ErrnoName(-item.error) : "damaged", &cursor);
       }
       if (item.kind != ScanItem::Kind::kRecord) {
         cursor.offset = item.kind == ScanItem::Kind::kRot ? item.end : segment.used;
@@ -451,10 +481,14 @@ struct Spool::Impl {
       found.batch.leaf = std::string(bytes);
       if (whole) found.batch.body = std::string(whole->body);
       if (evicted) found.batch.eviction = std::string(evicted->eviction);
-      found.batch.after_hole = cursor.known_hash && leaf->header.prev_hash() != trail::View(cursor.hash);
+      found.batch.after_hole = cursor.before.known && leaf->header.prev_hash() != trail::View(cursor.before.batch_hash);
+      if (!cursor.passed.empty()) found.batch.unread = UnreadBefore(cursor, leaf->header);
       found.wall_ns = leaf->header.sealed_wall_ns();
-      cursor.known_hash = true;
-      cursor.hash = leaf->batch_hash;
+      cursor.before = {true, found.batch.epoch, found.batch.seq, leaf->batch_hash};
+      cursor.before_numbered = true;
+      cursor.before_event_seq = leaf->header.last_event_seq();
+      cursor.before_wall_ns = leaf->header.last_wall_ns();
+      cursor.passed.clear();
       found.after = cursor;
       return found;
     }
@@ -479,7 +513,8 @@ struct Spool::Impl {
                              found->batch.batch_hash,
                              found->after,
                              Bytes(found->batch),
-                             found->wall_ns});
+                             found->wall_ns,
+                             UnreadBatches(found->batch)});
         return found->batch;
       }
       std::unique_lock guard(mu);
@@ -497,8 +532,10 @@ struct Spool::Impl {
     acked = to.after;
     head.ack = {true, to.position.epoch, to.position.seq, to.hash};
     ++counters.acked;
-    pending -= std::min<uint64_t>(pending, 1);
+    pending -= std::min<uint64_t>(pending, 1 + to.unread);
     pending_bytes -= std::min(pending_bytes, to.bytes);
+    // How large those were that could not be read, nobody knows: until nothing waits.
+    if (acked.last_lsn >= batch_lsns[1]) pending = pending_bytes = 0;
   }
 
   enum class AckResult { kDone, kAlready, kNotFound, kOtherHash };
@@ -535,9 +572,11 @@ struct Spool::Impl {
       const Position at{found->batch.epoch, found->batch.seq};
       if (Key(at) > Key(position)) return AckResult::kNotFound;
       // Only what the acknowledgement sums up is kept of each.
-      passed.push_back({at, found->batch.batch_hash, found->after, Bytes(found->batch), 0});
+      passed.push_back(
+          {at, found->batch.batch_hash, found->after, Bytes(found->batch), 0, UnreadBatches(found->batch)});
       if (passed.size() > 1) {
         passed[1].bytes += passed[0].bytes;
+        passed[1].unread += passed[0].unread;
         passed.pop_front();
         ++skipped;
       }
@@ -587,7 +626,7 @@ struct Spool::Impl {
     NT_CHECK(active_fd >= 0);  // the one that holds the ack is never deleted
     while (const SegmentInfo* segment = Deletable()) {
       const std::string path = segment->path;
-      const int error = ops->Unlink(path);
+      const int error = Remove(*segment);
       const std::lock_guard guard(mu);
       segments.pop_front();
       if (error != 0 && error != -ENOENT) return WriteError(error, fmt::format("unlink {}", path));
@@ -658,8 +697,8 @@ struct Spool::Impl {
         --pending;
         pending_bytes -= Bytes(found->batch);
       }
-      acked.known_hash = true;
-      acked.hash = ack.batch_hash;
+      if (acked.before.epoch != ack.epoch || acked.before.seq != ack.seq) acked.before_numbered = false;
+      acked.before = ack;
     }
     read = acked;
     UpdateOldest();

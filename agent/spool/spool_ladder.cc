@@ -64,8 +64,8 @@ bool Spool::Impl::MakeRoom() {
   request.signer = options.signer;
   const std::string temp = options.dir + "/" + kCompactionTemp;
   auto made = WriteCompacted(ops, *victim, temp, request);
-  if (made.status().code() == Code::kResourceExhausted && ops->Unlink(HeaderReservePath()) == 0) {
-    // No room to make room: what was kept for headers lends it.
+  if (made.status().code() == Code::kResourceExhausted && (DropKept() || ops->Unlink(HeaderReservePath()) == 0)) {
+    // No room to make room: what was kept as evidence of a bad disk gives it, or what is for headers lends it.
     made = WriteCompacted(ops, *victim, temp, request);
   }
   Status status = made.status();
