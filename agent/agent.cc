@@ -201,6 +201,7 @@ Status Agent::Impl::OpenSealer() {
 Status Agent::Impl::OpenCapture() {
   CaptureOptions options;
   options.ring_bytes_per_cpu = config_.capture().ring_bytes_per_cpu();
+  options.reserve_bytes_per_cpu = config_.capture().reserve_bytes_per_cpu();
   NT_CHECK(ParseSyscallHooks(config_.capture().syscall_hooks(), &options.syscall_hooks));
   if (config_.capture().scope().mode() == "process_tree") {
     options.scope = CaptureScope::kProcessTree;

@@ -12,6 +12,8 @@
 
 #include "maps.bpf.h"
 
+#include "nodetrail/abi/reserved.h"
+
 static __always_inline struct nt_cpu_stats *nt_stats_of(u32 cpu)
 {
 	return bpf_map_lookup_elem(&nt_stats, &cpu);
@@ -73,17 +75,26 @@ static __always_inline void *nt_body_of(struct nt_scratch *s)
 	return s->rec + NT_FIXED_LEN;
 }
 
+/* Fails where there is no such ring, or no room in it. */
+static __always_inline long nt_put(struct nt_scratch *s, u32 len, u32 index)
+{
+	void *ring = bpf_map_lookup_elem(&nt_rings, &index);
+
+	return ring ? bpf_ringbuf_output(ring, s->rec, len, BPF_RB_NO_WAKEUP) : -1;
+}
+
 /*
  * Numbers the record in s->rec (its time and task are filled, s->len is its
- * length) and puts it into this CPU's ring. The number is taken before room is
- * asked for, so that a loss leaves a hole where it happened. No wakeup: user
- * space drains on a timer; waking costs more than everything else together.
+ * length) and puts it into this CPU's bulk ring; where that has no room, into
+ * the reserve if it is of a kind that has one. The number is taken before room
+ * is asked for, so that a loss leaves a hole where it happened, and one number
+ * runs through both rings, so that user space can put them in order. No wakeup:
+ * user space drains on a timer; waking costs more than everything else together.
  */
 static __noinline int nt_emit(struct nt_scratch *s, u32 type)
 {
 	struct nt_cpu_stats *st;
 	struct nt_header *h;
-	void *ring;
 	u32 cpu, len;
 
 	if (!s)
@@ -101,8 +112,8 @@ static __noinline int nt_emit(struct nt_scratch *s, u32 type)
 	h->cpu = cpu;
 	h->flags = s->flags;
 	h->cpu_seq = __sync_fetch_and_add(&st->cpu_seq, 1) + 1;
-	ring = bpf_map_lookup_elem(&nt_rings, &cpu);
-	if (!ring || len > NT_RECORD_MAX || bpf_ringbuf_output(ring, s->rec, len, BPF_RB_NO_WAKEUP)) {
+	if (len > NT_RECORD_MAX ||
+	    (nt_put(s, len, NT_BULK_RING(cpu)) && (!NT_IS_RESERVED(type) || nt_put(s, len, NT_RESERVE_RING(cpu))))) {
 		__sync_fetch_and_add(&st->lost_ring[type], 1);
 		return -1;
 	}

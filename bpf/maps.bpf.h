@@ -19,10 +19,18 @@ enum nt_scope_mode {
 	NT_SCOPE_TREE = 1,
 };
 
-/* One ring per CPU: producers of different CPUs share no lock and no line. */
+/*
+ * Two rings per CPU, so that producers of different CPUs share no lock and no
+ * line: the bulk ring, and the reserve for what must not be evicted by the rest
+ * (abi/reserved.h). A CPU without one has no map in its place.
+ */
+#define NT_RINGS_PER_CPU 2
+#define NT_BULK_RING(cpu) ((cpu) * NT_RINGS_PER_CPU)
+#define NT_RESERVE_RING(cpu) ((cpu) * NT_RINGS_PER_CPU + 1)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1); /* set at load */
+	__uint(max_entries, NT_RINGS_PER_CPU); /* times CPUs, set at load */
 	__type(key, u32);
 	__array(values, struct {
 		__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -63,10 +63,12 @@ struct nt_net_record {
 	struct nt_net net;
 };
 
-/* A record of fixed size, straight into the ring: softirq needs no scratch. */
+/* A record of fixed size, straight into the bulk ring: softirq needs no scratch. */
+NT_STATIC_ASSERT(!NT_IS_RESERVED(NT_NET_CONNECT) && !NT_IS_RESERVED(NT_NET_ACCEPT) && !NT_IS_RESERVED(NT_NET_CLOSE),
+		 "nt_emit_sock asks for no room in the reserve");
 static __noinline int nt_emit_sock(struct nt_sock *e, u32 type, u32 snapshot)
 {
-	u32 cpu = bpf_get_smp_processor_id();
+	u32 cpu = bpf_get_smp_processor_id(), index = NT_BULK_RING(cpu);
 	struct nt_cpu_stats *st = nt_stats_of(cpu);
 	struct nt_net_record *r;
 	void *ring;
@@ -80,7 +82,7 @@ static __noinline int nt_emit_sock(struct nt_sock *e, u32 type, u32 snapshot)
 		return 0;
 	}
 	seq = __sync_fetch_and_add(&st->cpu_seq, 1) + 1;
-	ring = bpf_map_lookup_elem(&nt_rings, &cpu);
+	ring = bpf_map_lookup_elem(&nt_rings, &index);
 	r = ring ? bpf_ringbuf_reserve(ring, sizeof(*r), 0) : NULL;
 	if (!r) {
 		__sync_fetch_and_add(&st->lost_ring[type], 1);

@@ -21,6 +21,7 @@
 #include <sstream>
 #include <thread>
 
+#include "cli/doctor_checks.h"
 #include "collector/index/test_trail.h"
 #include "collector/query/query_service.h"
 #include "nodetrail/base/clock.h"
@@ -507,6 +508,24 @@ TEST_F(CliTest, DoctorNamesProblemsAndFixes) {
     agent = agent || (check.at("area") == "agent" && check.at("state") == "fail");
   }
   EXPECT_TRUE(agent) << "no agent listens here, and doctor does not say so";
+}
+
+TEST(Doctor, NamesTheRingThatWasTooSmall) {
+  nlohmann::json document = {{"health", "ok"}, {"lost_total", 5}, {"rings", {{"reserve", {{"lost", 0}}}}}};
+  const auto fix = [&] {
+    Checks checks;
+    CheckAgentStatus(document, OkStatus(), &checks);
+    std::string found;
+    for (const Check& check : checks) {
+      if (check.what.find("lost since") != std::string::npos) found = check.fix;
+    }
+    return found;
+  };
+  EXPECT_THAT(fix(), HasSubstr("raise capture.ring_bytes_per_cpu"));
+  document["rings"]["reserve"]["lost"] = 2;
+  EXPECT_THAT(fix(), HasSubstr("raise capture.reserve_bytes_per_cpu"));
+  document.erase("rings");  // an agent of before
+  EXPECT_THAT(fix(), HasSubstr("raise capture.ring_bytes_per_cpu"));
 }
 
 }  // namespace

@@ -52,6 +52,12 @@ double Number(const nlohmann::json& object, const char* key) {
   return it != object.end() && it->is_number() ? it->get<double>() : 0.0;
 }
 
+// Of a status document: kinds that the reserve is for (nodetrail/abi/reserved.h).
+bool CriticalLost(const nlohmann::json& document) {
+  const nlohmann::json::json_pointer lost("/rings/reserve/lost");
+  return document.contains(lost) && document.at(lost).is_number() && document.at(lost).get<double>() > 0;
+}
+
 bool Attached(std::string_view state) { return state == "attached" || state == "fallback"; }
 
 std::vector<std::string> KindsOf(const nlohmann::json& hook) {
@@ -169,7 +175,10 @@ void CheckAgentStatus(const nlohmann::json& document, const Status& error, Check
   if (lost > 0) {
     Add(out, "agent", State::kWarn,
         fmt::format("{} events lost since it started {}", Text(document, "lost_total"), Text(document, "lost")),
-        "raise capture.ring_bytes_per_cpu; nodetrail query --kind agent.loss says what and when");
+        CriticalLost(document)
+            ? "critical events among them: raise capture.reserve_bytes_per_cpu; nodetrail query "
+              "--kind agent.loss says what and when"
+            : "raise capture.ring_bytes_per_cpu; nodetrail query --kind agent.loss says what and when");
   } else {
     Add(out, "agent", State::kOk, fmt::format("{} events, none lost", Text(document, "events_total")));
   }

@@ -6,7 +6,7 @@
 
 # What tests rings, scopes and options is the same on every kernel, and loads
 # the probes again for each test: that takes minutes in emulation.
-readonly guest_filter='*-PlumbingTest.*'
+readonly guest_filter='*-PlumbingTest.*:StormTest.*'
 
 verb_test_kernel() { # [KERNEL…] [--hooks MODE] [--filter GTEST_FILTER] [--json FILE] [--write-docs] [--write-insns]
   local kernels=() modes=(per_syscall sys_exit) filter=$guest_filter json=$root/build/log/kernel.json docs=() insns=''

@@ -45,6 +45,7 @@ constexpr uint64_t kMinRing = 4096;
 constexpr uint64_t kMaxRing = uint64_t{256} << 20;
 constexpr uint64_t kMaxSlackNs = 1'000'000'000;
 constexpr uint32_t kScratchPerCpu = 2;  // NT_SCRATCH_PER_CPU, bpf/maps.bpf.h
+constexpr uint32_t kRingsPerCpu = 2;    // NT_RINGS_PER_CPU: bulk, reserve
 constexpr uint32_t kSelfSlots = 8;      // NT_SELF_SLOTS
 constexpr uint32_t kScopeTree = 1;      // NT_SCOPE_TREE
 
@@ -174,6 +175,13 @@ class CaptureImpl final : public Capture {
 
   Result<SourceCounters> ReadCounters() override;
 
+  [[nodiscard]] uint64_t LostImages(uint32_t cpu) const override {
+    if (cpu >= possible_cpus_) return 0;
+    const nt_cpu_stats& stats = static_cast<const nt_cpu_stats*>(stats_.at())[cpu];
+    return __atomic_load_n(&stats.lost_ring[NT_FORK], __ATOMIC_RELAXED) +
+           __atomic_load_n(&stats.lost_ring[NT_EXEC], __ATOMIC_RELAXED);
+  }
+
   [[nodiscard]] const std::vector<HookCoverage>& Coverage() const override { return coverage_; }
 
   [[nodiscard]] Result<std::vector<ProgramCost>> Costs() const override;
@@ -185,6 +193,7 @@ class CaptureImpl final : public Capture {
   Status Load(const KernelReport& report);
   Result<SkeletonPtr> OpenSkeleton(const std::set<std::string>& wanted) const;
   Status MapRings();
+  Result<RingView> MakeRing(uint32_t index, uint64_t bytes, const std::string& what);
   Status Attach(const KernelReport& report);
   Status AttachOne(const HookPlan& plan, const Tracefs* tracefs);
   void Cover(const HookPlan& plan, HookState state, std::string why);
@@ -252,7 +261,7 @@ Result<SkeletonPtr> CaptureImpl::OpenSkeleton(const std::set<std::string>& wante
       kernel != nullptr && btf__find_by_name_kind(kernel.get(), "bpf_mem_alloc", BTF_KIND_STRUCT) > 0;
 
   auto& maps = skeleton->maps;
-  int err = bpf_map__set_max_entries(maps.nt_rings, possible_cpus_);
+  int err = bpf_map__set_max_entries(maps.nt_rings, possible_cpus_ * kRingsPerCpu);
   err = err != 0 ? err : bpf_map__set_max_entries(maps.nt_stats, possible_cpus_);
   err = err != 0 ? err : bpf_map__set_max_entries(maps.nt_scratches, possible_cpus_ * kScratchPerCpu);
   err = err != 0 ? err : bpf_map__set_max_entries(maps.nt_socks, options_.max_sockets);
@@ -322,30 +331,39 @@ Status CaptureImpl::Load(const KernelReport& report) {
   return OkStatus();
 }
 
+// Makes a ring, gives it to the probes as their `index`-th, and maps it.
+Result<RingView> CaptureImpl::MakeRing(uint32_t index, uint64_t bytes, const std::string& what) {
+  if (bytes == 0) return RingView{};
+  const size_t page = PageSize();
+  const uint64_t size = std::bit_ceil(std::max<uint64_t>(bytes, page));
+  UniqueFd ring(bpf_map_create(BPF_MAP_TYPE_RINGBUF, "nt_ring", 0, 0, static_cast<uint32_t>(size), nullptr));
+  if (!ring.valid()) return ErrnoStatus(errno, fmt::format("capture: {} of {} bytes", what, size));
+  const int fd = ring.get();
+  if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.nt_rings), &index, &fd, BPF_ANY) != 0) {
+    return ErrnoStatus(errno, fmt::format("capture: {}", what));
+  }
+  NT_ASSIGN_OR_RETURN(Mapping consumer, Map(fd, page, PROT_READ | PROT_WRITE, 0, what + ": consumer page"));
+  NT_ASSIGN_OR_RETURN(Mapping producer, Map(fd, page + 2 * size, PROT_READ, static_cast<off_t>(page), what + ": data"));
+  RingView view;
+  view.consumer_pos = static_cast<uint64_t*>(consumer.at());
+  view.producer_pos = static_cast<const uint64_t*>(producer.at());
+  view.data = static_cast<const std::byte*>(producer.at()) + page;
+  view.size = size;
+  ring_mappings_.push_back(std::move(consumer));
+  ring_mappings_.push_back(std::move(producer));
+  ring_fds_.push_back(std::move(ring));
+  return view;
+}
+
 Status CaptureImpl::MapRings() {
   const size_t page = PageSize();
-  const uint64_t size = std::bit_ceil(std::max<uint64_t>(options_.ring_bytes_per_cpu, page));
-  const int rings = bpf_map__fd(skeleton_->maps.nt_rings);
   for (const uint32_t cpu : OnlineCpus(possible_cpus_)) {
-    UniqueFd ring(bpf_map_create(BPF_MAP_TYPE_RINGBUF, "nt_ring", 0, 0, static_cast<uint32_t>(size), nullptr));
-    if (!ring.valid()) {
-      return ErrnoStatus(errno, fmt::format("capture: ring of {} bytes for CPU {}", size, cpu));
-    }
-    const int fd = ring.get();
-    if (bpf_map_update_elem(rings, &cpu, &fd, BPF_ANY) != 0) {
-      return ErrnoStatus(errno, fmt::format("capture: ring of CPU {}", cpu));
-    }
-    NT_ASSIGN_OR_RETURN(Mapping consumer, Map(fd, page, PROT_READ | PROT_WRITE, 0, "ring consumer page"));
-    NT_ASSIGN_OR_RETURN(Mapping producer, Map(fd, page + 2 * size, PROT_READ, static_cast<off_t>(page), "ring data"));
-    RingView view;
-    view.consumer_pos = static_cast<uint64_t*>(consumer.at());
-    view.producer_pos = static_cast<const uint64_t*>(producer.at());
-    view.data = static_cast<const std::byte*>(producer.at()) + page;
-    view.size = size;
-    merge_.Add(view);
-    ring_mappings_.push_back(std::move(consumer));
-    ring_mappings_.push_back(std::move(producer));
-    ring_fds_.push_back(std::move(ring));
+    const uint32_t first = cpu * kRingsPerCpu;
+    NT_ASSIGN_OR_RETURN(const RingView bulk,
+                        MakeRing(first, options_.ring_bytes_per_cpu, fmt::format("ring of CPU {}", cpu)));
+    NT_ASSIGN_OR_RETURN(const RingView reserve,
+                        MakeRing(first + 1, options_.reserve_bytes_per_cpu, fmt::format("reserve of CPU {}", cpu)));
+    merge_.Add(bulk, reserve);
   }
   NT_ASSIGN_OR_RETURN(stats_, Map(bpf_map__fd(skeleton_->maps.nt_stats),
                                   RoundUp(sizeof(nt_cpu_stats) * possible_cpus_, page), PROT_READ, 0, "counters"));
@@ -543,7 +561,11 @@ Result<SourceCounters> CaptureImpl::ReadCounters() {
     for (size_t i = 0; i < sizeof(nt_cpu_stats) / sizeof(uint64_t); ++i) {
       to[i] = __atomic_load_n(from + i, __ATOMIC_RELAXED);
     }
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    counters.cpus[cpu].cpu_seq = __atomic_load_n(&stats[cpu].cpu_seq, __ATOMIC_RELAXED);
   }
+  counters.bulk = merge_.BulkUse();
+  counters.reserve = merge_.ReserveUse();
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton_->obj) {
     if (bpf_program__fd(program) < 0) continue;
@@ -616,6 +638,10 @@ Result<std::unique_ptr<Capture>> Capture::Open(const CaptureOptions& options) {
   if (options.ring_bytes_per_cpu < kMinRing || options.ring_bytes_per_cpu > kMaxRing) {
     return InvalidArgument(fmt::format("capture: ring of {} bytes per CPU; give {} to {}", options.ring_bytes_per_cpu,
                                        kMinRing, kMaxRing));
+  }
+  if (options.reserve_bytes_per_cpu > kMaxRing) {
+    return InvalidArgument(fmt::format("capture: reserve of {} bytes per CPU; give at most {}, or 0 for none",
+                                       options.reserve_bytes_per_cpu, kMaxRing));
   }
   if (options.slack_ns > kMaxSlackNs) {
     return InvalidArgument(fmt::format("capture: slack of {} ns; give at most {}", options.slack_ns, kMaxSlackNs));

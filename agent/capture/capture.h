@@ -29,6 +29,8 @@ enum class SyscallHooks {
 struct CaptureOptions {
   // Per CPU; rounded up to a power of two and a page. 4 KiB to 256 MiB.
   uint64_t ring_bytes_per_cpu = uint64_t{4} << 20;
+  // The same of the reserve (nodetrail/abi/reserved.h); 0: none.
+  uint64_t reserve_bytes_per_cpu = uint64_t{2} << 20;
   CaptureScope scope = CaptureScope::kHost;
   uint32_t root_pid = 0;  // kProcessTree: a live process, initial pid namespace
   SyscallHooks syscall_hooks = SyscallHooks::kAuto;

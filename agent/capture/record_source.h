@@ -32,9 +32,19 @@ struct HookCoverage {
   std::vector<std::string> kinds;  // labels of event.v1.Kind it feeds
 };
 
+// The bulk rings, or the reserves (nodetrail/abi/reserved.h), of all CPUs.
+struct RingUse {
+  uint64_t size_bytes = 0;  // of one; 0: there are none
+  uint64_t used_bytes = 0;  // of the fullest, now
+  uint64_t peak_bytes = 0;  // the most that one held when it was drained, since the source was opened
+  uint64_t records = 0;     // handed over, of all, since then
+};
+
 // Cumulative since the source was opened. Indexed by CPU.
 struct SourceCounters {
+  // cpu_seq is read last: no loss counted here has a position beyond it.
   std::vector<nt_cpu_stats> cpus;
+  RingUse bulk, reserve;
   // Times the kernel itself skipped a probe (it ran already on that CPU, or
   // the bpf system call held it off): acts seen by nobody, of unknown kind.
   uint64_t skipped_probes = 0;
@@ -55,6 +65,11 @@ class RecordSource {
   virtual Result<size_t> Drain(const RecordSink& sink, bool everything) = 0;
 
   virtual Result<SourceCounters> ReadCounters() = 0;
+
+  // Records by which the process table is kept (fork, exec) that this CPU had no
+  // room for, as ReadCounters counts them, but without a system call: asked at
+  // each hole in cpu_seq. 0 where there is no such CPU.
+  [[nodiscard]] virtual uint64_t LostImages(uint32_t cpu) const = 0;
 
   [[nodiscard]] virtual const std::vector<HookCoverage>& Coverage() const = 0;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads BPF ring buffers (Documentation/bpf/ringbuf.rst) in place and merges
-// them by time. Pure memory: no system call, no libbpf, so it is tested
-// without a kernel. libbpf's own reader can't look at a record without
-// consuming it, which a merge needs.
+// Reads BPF ring buffers (Documentation/bpf/ringbuf.rst) in place, puts the two
+// of a CPU in order by cpu_seq, and merges the CPUs by time. Pure memory: no
+// system call, no libbpf, so it is tested without a kernel. libbpf's own reader
+// can't look at a record without consuming it, which a merge needs.
 #ifndef NODETRAIL_AGENT_CAPTURE_RING_READER_H_
 #define NODETRAIL_AGENT_CAPTURE_RING_READER_H_
 
@@ -22,19 +22,22 @@ struct RingView {
   uint64_t* consumer_pos = nullptr;        // ours, read by the kernel
   const uint64_t* producer_pos = nullptr;  // the kernel's
   const std::byte* data = nullptr;         // 2 * size bytes
-  uint64_t size = 0;
+  uint64_t size = 0;                       // 0: there is no such ring
 };
 
 // Owner and thread: Capture, pipeline. The kernel writes concurrently.
 class RingMerge {
  public:
-  // In CPU order: the position is the CPU of ties.
-  void Add(const RingView& view);
+  // In CPU order: the position is the CPU of ties. `reserve` may be none.
+  void Add(const RingView& bulk, const RingView& reserve = {});
 
-  // Hands over every committed record whose time is <= cutoff_ns, as
-  // RecordSource::Drain says. A record that isn't committed yet, and what
-  // follows it in its ring, waits for the next call.
+  // Hands over every committed record whose time is <= cutoff_ns and which was
+  // in its ring when the call began, as RecordSource::Drain says. A record that
+  // isn't committed yet, and what follows it on its CPU, waits for the next call.
   size_t Drain(const RecordSink& sink, uint64_t cutoff_ns);
+
+  [[nodiscard]] RingUse BulkUse() const;
+  [[nodiscard]] RingUse ReserveUse() const;
 
  private:
   // How far a probe can be overtaken in its own ring: nested probes on one
@@ -52,23 +55,35 @@ class RingMerge {
 
   struct Ring {
     RingView view;
+    uint64_t produced = 0;  // the kernel's position when this drain began
     uint64_t scanned = 0;   // position after the last entry of the window
     uint64_t consumed = 0;  // position of the first entry of the window
     uint64_t released = 0;  // what the kernel was told
     std::array<Entry, kWindow> window;
     size_t first = 0, count = 0;  // of the window, circular
     uint64_t last_time = 0, last_seq = 0;
-    Entry* head = nullptr;   // next to hand over
-    uint64_t head_time = 0;  // never before what was handed over from this ring
+    bool uncommitted = false;  // the record after the window isn't committed yet
+    Entry* head = nullptr;     // the lowest number of the window
+    uint64_t peak = 0;         // bytes, since it was added
+    uint64_t records = 0;      // handed over
   };
 
+  struct Cpu {
+    Ring bulk, reserve;
+    Ring* next = nullptr;    // whose head is to be handed over next
+    uint64_t head_time = 0;  // of that, never before what was handed over from this CPU
+  };
+
+  static void Snapshot(Cpu& cpu);
   static void Fill(Ring& ring);
   static void PickHead(Ring& ring);
-  static void PopHead(Ring& ring);
+  static void PickNext(Cpu& cpu);
+  static void Pop(Cpu& cpu);
   static void Release(Ring& ring);
+  [[nodiscard]] RingUse Use(Ring Cpu::*which) const;
 
-  std::vector<Ring> rings_;
-  std::vector<uint32_t> heap_;  // scratch of Drain: rings with a head that is due
+  std::vector<Cpu> cpus_;
+  std::vector<uint32_t> heap_;  // scratch of Drain: CPUs with a record that is due
 };
 
 }  // namespace nodetrail::agent

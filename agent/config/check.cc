@@ -18,6 +18,7 @@ namespace nodetrail::agent {
 namespace {
 
 constexpr size_t kMaxIdLength = 64;
+constexpr uint64_t kMinRing = 4096;
 
 // What fits into a SPIFFE path segment and an event id.
 bool ValidId(std::string_view id) {
@@ -27,6 +28,14 @@ bool ValidId(std::string_view id) {
 }
 
 constexpr std::string_view kIdRule = "1 to 64 letters, digits, '.', '_' or '-'";
+
+void CheckRing(const std::string& key, uint64_t bytes, ConfigReport& report) {
+  if (bytes < kMinRing) {
+    report.Add(key, fmt::format("{} is less than a page; give at least {}", bytes, kMinRing));
+  } else if (!std::has_single_bit(bytes)) {
+    report.Add(key, fmt::format("{} is not a power of two; {} is the next one", bytes, std::bit_ceil(bytes)));
+  }
+}
 
 void CheckRedactRules(const config::v1::AgentConfig::Redact& redact, ConfigReport& report) {
   std::set<std::string> seen;
@@ -54,10 +63,9 @@ void CheckConfig(const config::v1::AgentConfig& config, ConfigReport& report) {
     report.Add("tenant", fmt::format("'{}' is no tenant; use {}", config.tenant(), kIdRule));
 
   const auto& capture = config.capture();
-  if (!std::has_single_bit(capture.ring_bytes_per_cpu())) {
-    report.Add("capture.ring_bytes_per_cpu",
-               fmt::format("{} is not a power of two; {} is the next one", capture.ring_bytes_per_cpu(),
-                           std::bit_ceil(capture.ring_bytes_per_cpu())));
+  CheckRing("capture.ring_bytes_per_cpu", capture.ring_bytes_per_cpu(), report);
+  if (const uint64_t reserve = capture.reserve_bytes_per_cpu(); reserve != 0) {
+    CheckRing("capture.reserve_bytes_per_cpu", reserve, report);
   }
   if (capture.scope().mode() == "process_tree" && capture.scope().root_pid() == 0) {
     report.Add("capture.scope.root_pid", "mode process_tree needs the pid of a live process");

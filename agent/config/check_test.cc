@@ -38,6 +38,8 @@ TEST(CheckConfig, NamesEachThingThatIsWrong) {
   for (const Case& c : {
            Case{"tenant: a/b", "tenant", "'a/b' is no tenant"},
            Case{"capture: {ring_bytes_per_cpu: 5000}", "capture.ring_bytes_per_cpu", "8192 is the next one"},
+           Case{"capture: {reserve_bytes_per_cpu: 5000}", "capture.reserve_bytes_per_cpu", "8192 is the next one"},
+           Case{"capture: {reserve_bytes_per_cpu: 64}", "capture.reserve_bytes_per_cpu", "at least 4096"},
            Case{"capture: {scope: {mode: process_tree}}", "capture.scope.root_pid", "needs the pid"},
            Case{"capture: {scope: {root_pid: 7}}", "capture.scope.root_pid", "leave it out"},
            Case{"batch: {max_age_ms: 10}", "batch.critical_max_age_ms", "more than max_age_ms"},

@@ -98,6 +98,14 @@ std::vector<std::string> Problems(const StatusFacts& f) {
   return problems;
 }
 
+Json RingJson(const RingUse& use, uint64_t lost) {
+  return {{"bytes_per_cpu", use.size_bytes},
+          {"used_bytes", use.used_bytes},
+          {"peak_bytes", use.peak_bytes},
+          {"records", use.records},
+          {"lost", lost}};
+}
+
 }  // namespace
 
 std::string RenderStatus(const StatusFacts& f) {
@@ -132,6 +140,9 @@ std::string RenderStatus(const StatusFacts& f) {
       {"drained_to_boot_ns", f.drained_to_boot_ns},
       {"lost_total", f.pipeline.lost_total},
       {"lost", {{"ring", f.pipeline.lost_ring}, {"map", f.pipeline.lost_map}, {"decode", f.pipeline.lost_decode}}},
+      {"rings",
+       {{"bulk", RingJson(f.pipeline.bulk, f.pipeline.lost_ring - f.pipeline.lost_reserved)},
+        {"reserve", RingJson(f.pipeline.reserve, f.pipeline.lost_reserved)}}},
       {"filtered_total", f.pipeline.filtered_total},
       {"redactions_total", f.pipeline.redactions_total},
       {"processes", f.pipeline.processes},

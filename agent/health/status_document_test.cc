@@ -41,6 +41,18 @@ TEST_F(StatusDocument, IsOkWhenNothingIsWrong) {
   EXPECT_EQ(document.at("spool_dir"), "/var/lib/nodetrail/agent/spool");
 }
 
+TEST_F(StatusDocument, TellsOfEachSortOfRings) {
+  facts_.pipeline.lost_ring = 10;
+  facts_.pipeline.lost_reserved = 3;
+  facts_.pipeline.bulk = {4096, 100, 4096, 5000};
+  facts_.pipeline.reserve = {2048, 0, 64, 1};
+  const Json rings = Render().at("rings");
+  EXPECT_EQ(rings.at("bulk"), Json::parse(R"({"bytes_per_cpu": 4096, "used_bytes": 100, "peak_bytes": 4096,
+                                             "records": 5000, "lost": 7})"));
+  EXPECT_EQ(rings.at("reserve"), Json::parse(R"({"bytes_per_cpu": 2048, "used_bytes": 0, "peak_bytes": 64,
+                                                "records": 1, "lost": 3})"));
+}
+
 TEST_F(StatusDocument, AKindThatNoHookFeedsIsAProblem) {
   coverage_.push_back(
       {"tp_btf/inet_sock_set_state", "tracepoint", "network", HookState::kAbsent, "EPERM", {"net.connect"}});

@@ -20,6 +20,7 @@
 #include "agent/pipeline/resource.h"
 #include "agent/policy/policy.h"
 #include "agent/redact/rule_scrubber.h"
+#include "nodetrail/abi/reserved.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/schema/labels.h"
 
@@ -61,11 +62,26 @@ EvidenceClass ClassOfKind(event::v1::Kind kind) {
   return label.starts_with("file.") ? EvidenceClass::kBulk : EvidenceClass::kNormal;
 }
 
+struct AtomicRingUse {
+  std::atomic<uint64_t> size_bytes{0}, used_bytes{0}, peak_bytes{0}, records{0};
+
+  void Store(const RingUse& use) {
+    size_bytes.store(use.size_bytes, kRelaxed);
+    used_bytes.store(use.used_bytes, kRelaxed);
+    peak_bytes.store(use.peak_bytes, kRelaxed);
+    records.store(use.records, kRelaxed);
+  }
+  [[nodiscard]] RingUse Load() const {
+    return {size_bytes.load(kRelaxed), used_bytes.load(kRelaxed), peak_bytes.load(kRelaxed), records.load(kRelaxed)};
+  }
+};
+
 struct AtomicStats {
   std::atomic<uint64_t> events_total{0}, lost_ring{0}, lost_map{0}, lost_probe{0}, lost_decode{0}, filtered_total{0};
   std::atomic<uint64_t> batches_total{0}, heartbeats_total{0}, processes{0}, redactions{0}, redact_errors{0};
-  std::atomic<uint64_t> repairs{0}, last_event_boot_ns{0}, last_batch_boot_ns{0};
+  std::atomic<uint64_t> lost_reserved{0}, repairs{0}, last_event_boot_ns{0}, last_batch_boot_ns{0};
   std::atomic<bool> backpressure{false};
+  AtomicRingUse bulk, reserve;
 };
 
 // Rejected records of one CPU, type and reason since the last statement.
@@ -115,6 +131,7 @@ class PipelineImpl final : public Pipeline {
   }
 
   bool OnRecord(std::span<const std::byte> record);
+  void NoteHole(uint32_t cpu);
   void OnReject(Reject reason, std::span<const std::byte> record, const nt_header& header);
   void OnEvent(RawEvent& raw);
   void MarkIfCompanion(Process* process);
@@ -146,6 +163,7 @@ class PipelineImpl final : public Pipeline {
   ResourceReader resource_;
   BatchBuilder builder_;
   LossLedger ledger_;
+  std::vector<uint64_t> lost_images_;  // by CPU, as the last hole there found them
   RecordSink sink_fn_;
 
   RawEvent raw_;
@@ -295,7 +313,7 @@ bool PipelineImpl::OnRecord(std::span<const std::byte> record) {
     return true;
   }
   const nt_header& header = raw_.header;
-  if (ledger_.See(header.cpu, header.cpu_seq, header.ktime_boot_ns)) table_.NoteLoss();
+  if (ledger_.See(header.cpu, header.cpu_seq, header.ktime_boot_ns)) NoteHole(header.cpu);
   if (header.type == NT_CGROUP) {
     table_.Cgroup(raw_);
     return true;
@@ -303,6 +321,16 @@ bool PipelineImpl::OnRecord(std::span<const std::byte> record) {
   OnEvent(raw_);
   CloseIfFull();
   return !Blocked() && fatal_.ok();
+}
+
+// Most holes are file events that the storm itself evicted: only where a fork or
+// an exec may be among the lost, images are asked for again, of /proc.
+void PipelineImpl::NoteHole(uint32_t cpu) {
+  const uint64_t lost = deps_.source->LostImages(cpu);
+  if (cpu >= lost_images_.size()) lost_images_.resize(size_t{cpu} + 1);
+  if (lost_images_[cpu] == lost) return;
+  lost_images_[cpu] = lost;
+  table_.NoteLoss();
 }
 
 void PipelineImpl::OnReject(Reject reason, std::span<const std::byte> record, const nt_header& header) {
@@ -414,9 +442,11 @@ void PipelineImpl::EmitLoss(const Loss& loss) {
   body.set_from_wall_ns(Wall(loss.from_boot_ns));
   body.set_to_wall_ns(Wall(loss.to_boot_ns));
   if (loss.stage == "ring") {
-    body.set_reason("no room in the ring");
+    const bool reserved = NT_IS_RESERVED(loss.type);
+    body.set_reason(reserved ? "no room in the ring, nor in the reserve" : "no room in the ring");
     losses_.set_ring(losses_.ring() + loss.count);
     stats_.lost_ring.fetch_add(loss.count, kRelaxed);
+    if (reserved) stats_.lost_reserved.fetch_add(loss.count, kRelaxed);
   } else if (loss.stage == "map") {
     body.set_reason("no room in a kernel map, or the kernel tells no outcome");
     losses_.set_map(losses_.map() + loss.count);
@@ -434,7 +464,9 @@ void PipelineImpl::EmitLoss(const Loss& loss) {
 
 Status PipelineImpl::SettleLosses() {
   last_counters_ns_ = now_boot_ns_;
+  const uint64_t asked_boot_ns = deps_.clock->BootNs();
   NT_ASSIGN_OR_RETURN(const SourceCounters counters, deps_.source->ReadCounters());
+  const uint64_t read_boot_ns = deps_.clock->BootNs();
   static const nt_cpu_stats kZero{};
   for (size_t i = 0; i < counters.cpus.size(); ++i) {
     const auto& before = ledger_.last().cpus;
@@ -442,8 +474,10 @@ Status PipelineImpl::SettleLosses() {
   }
   losses_.set_limited(policy_.withheld_total());
   std::vector<Loss> lost;
-  ledger_.Settle(counters, now_boot_ns_, &lost);
+  ledger_.Settle(counters, asked_boot_ns, read_boot_ns, &lost);
   for (const Loss& loss : lost) EmitLoss(loss);
+  stats_.bulk.Store(counters.bulk);
+  stats_.reserve.Store(counters.reserve);
   if (reap_due_ && now_boot_ns_ - last_reap_ns_ >= kReapIntervalNs) {
     reap_due_ = false;
     last_reap_ns_ = now_boot_ns_;
@@ -605,6 +639,7 @@ PipelineStats PipelineImpl::Stats() const {
   PipelineStats out;
   out.events_total = stats_.events_total.load(kRelaxed);
   out.lost_ring = stats_.lost_ring.load(kRelaxed);
+  out.lost_reserved = stats_.lost_reserved.load(kRelaxed);
   out.lost_map = stats_.lost_map.load(kRelaxed);
   out.lost_probe = stats_.lost_probe.load(kRelaxed);
   out.lost_decode = stats_.lost_decode.load(kRelaxed);
@@ -619,6 +654,8 @@ PipelineStats PipelineImpl::Stats() const {
   out.last_event_boot_ns = stats_.last_event_boot_ns.load(kRelaxed);
   out.last_batch_boot_ns = stats_.last_batch_boot_ns.load(kRelaxed);
   out.backpressure = stats_.backpressure.load(kRelaxed);
+  out.bulk = stats_.bulk.Load();
+  out.reserve = stats_.reserve.Load();
   return out;
 }
 

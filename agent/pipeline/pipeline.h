@@ -68,6 +68,7 @@ struct PipelineStats {
   uint64_t lost_total = 0;    // the four below
   // lost_probe: times the kernel skipped a probe, of unknown consequence.
   uint64_t lost_ring = 0, lost_map = 0, lost_probe = 0, lost_decode = 0;
+  uint64_t lost_reserved = 0;     // of lost_ring: kinds that the reserve is for (nodetrail/abi/reserved.h)
   uint64_t filtered_total = 0;    // withheld by a rule: the product's own acts, out of scope
   uint64_t batches_total = 0;     // taken by the sink
   uint64_t heartbeats_total = 0;  // of these
@@ -78,6 +79,7 @@ struct PipelineStats {
   uint64_t last_event_boot_ns = 0;
   uint64_t last_batch_boot_ns = 0;
   bool backpressure = false;  // the sink refuses; the rings are not drained
+  RingUse bulk, reserve;      // when losses were counted last
 };
 
 // Thread: one, save Stats(). A failed Tick() leaves everything consistent:

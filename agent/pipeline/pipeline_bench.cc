@@ -36,6 +36,7 @@ class PreparedSource final : public RecordSource {
     counters.cpus.resize(1);
     return counters;
   }
+  [[nodiscard]] uint64_t LostImages(uint32_t /*cpu*/) const override { return 0; }
   [[nodiscard]] const std::vector<HookCoverage>& Coverage() const override { return coverage; }
   Status MarkSelf(uint32_t /*tgid*/, nt_self_class /*cls*/) override { return OkStatus(); }
 

@@ -6,6 +6,7 @@
 
 #include "agent/pipeline/pipeline_fixture.h"
 #include "agent/policy/policy.h"
+#include "nodetrail/abi/reserved.h"
 
 namespace nodetrail::agent {
 namespace {
@@ -197,6 +198,63 @@ TEST_F(PipelineTest, LossIsCountedExactlyAndLocated) {
   uint64_t total = 0;
   for (const Event& event : sink.Events(event::v1::KIND_AGENT_LOSS)) total += event.agent().count();
   EXPECT_EQ(total, 18U);
+}
+
+// A storm makes thousands of holes a second: /proc is read again for those alone
+// that may hide an exec or a fork.
+TEST_F(PipelineTest, OnlyWhereAnImageMayBeLostIsItAskedForAgain) {
+  Start();
+  const nt_task task = Spawn(200, "/bin/old", {"old"});
+  proc.Add(200, 100, task.start_boottime_ns, "/bin/new").file.ino = 78;
+  TickAndFlush();
+  const uint64_t reads = proc.reads;
+  for (int i = 0; i < 100; ++i) {
+    source.Lose(NT_FILE_OPEN, 3);
+    source.Push(Open(task, "/tmp/a", false).Time(clock.boot_ns));
+  }
+  TickAndFlush();
+  EXPECT_EQ(proc.reads, reads);
+  source.Lose(NT_EXEC, 1);
+  source.Push(Open(task, "/tmp/b", false).Time(clock.boot_ns));
+  ASSERT_TRUE(pipeline->Tick().ok());
+  EXPECT_EQ(pipeline->Stats().proc_repairs_total, 1U) << "before the counters were read";
+  Stop();
+  const auto opens = sink.Events(event::v1::KIND_FILE_OPEN);
+  ASSERT_EQ(opens.size(), 101U);
+  EXPECT_EQ(sink.ActorOf(opens[99]).exe(), "/bin/old");
+  EXPECT_EQ(sink.ActorOf(opens[100]).exe(), "/bin/new");
+}
+
+TEST_F(PipelineTest, LossesAreToldByTheSortOfRing) {
+  Start();
+  Spawn(200, "/bin/cat", {"cat"});
+  source.Lose(NT_FILE_OPEN, 7);
+  source.Lose(NT_CRED, 2);
+  source.SetRingUse({4096, 100, 4000, 9}, {2048, 1, 2, 3});
+  TickAndFlush();
+  std::map<std::string, std::string> reasons;
+  for (const Event& event : sink.Events(event::v1::KIND_AGENT_LOSS))
+    reasons[event.agent().kind()] = event.agent().reason();
+  EXPECT_EQ(reasons["file.open"], "no room in the ring");
+  EXPECT_EQ(reasons["cred.change"], "no room in the ring, nor in the reserve");
+  const PipelineStats stats = pipeline->Stats();
+  EXPECT_EQ(stats.lost_ring, 9U);
+  EXPECT_EQ(stats.lost_reserved, 2U);
+  EXPECT_EQ(stats.bulk.peak_bytes, 4000U);
+  EXPECT_EQ(stats.reserve.records, 3U);
+}
+
+// abi/reserved.h against event.proto.
+TEST(ReservedTypes, AreTheCriticalKindsAndWhatTheProcessTableIsKeptBy) {
+  constexpr int kPrivilege = 2, kKernel = 5;  // hundreds of the kinds' numbers
+  for (uint16_t type = NT_NONE + 1; type <= NT_TYPE_LAST; ++type) {
+    const event::v1::Kind kind = KindOfType(type);
+    const int domain = kind / 100;
+    const bool expected = schema::KindIsCritical(kind) || domain == kPrivilege || domain == kKernel ||
+                          type == NT_FORK || type == NT_EXIT || type == NT_CGROUP;
+    EXPECT_EQ(NT_IS_RESERVED(type), expected) << "type " << type << ", " << schema::KindLabel(kind);
+  }
+  EXPECT_EQ(NT_RESERVED_TYPES >> NT_TYPE_LAST >> 1, 0U) << "types there are not";
 }
 
 TEST_F(PipelineTest, RejectedBytesAreALossNotAnEvent) {

@@ -41,10 +41,11 @@ class ReplaySource final : public RecordSource {
     queue_.push_back(std::move(bytes));
   }
 
-  // `count` records of `type` that found no room.
+  // `count` records of `type` that found no room: in the rings, each with a
+  // number that is missing; in a map, before it was given one.
   void Lose(nt_type type, uint64_t count = 1, uint32_t cpu = 0, bool map = false) {
     nt_cpu_stats& stats = counters_.cpus.at(cpu);
-    stats.cpu_seq += count;
+    if (!map) stats.cpu_seq += count;
     (map ? stats.lost_map : stats.lost_ring)[type] += count;
   }
 
@@ -52,6 +53,11 @@ class ReplaySource final : public RecordSource {
     counters_.cpus.at(cpu).self[cls][type] += count;
   }
   void CountOutOfScope(uint64_t count, uint32_t cpu = 0) { counters_.cpus.at(cpu).out_of_scope += count; }
+
+  void SetRingUse(const RingUse& bulk, const RingUse& reserve) {
+    counters_.bulk = bulk;
+    counters_.reserve = reserve;
+  }
 
   void AddHook(HookCoverage hook) { coverage_.push_back(std::move(hook)); }
 
@@ -71,6 +77,12 @@ class ReplaySource final : public RecordSource {
   Result<SourceCounters> ReadCounters() override {
     if (!counters_status.ok()) return counters_status;
     return counters_;
+  }
+
+  [[nodiscard]] uint64_t LostImages(uint32_t cpu) const override {
+    if (cpu >= counters_.cpus.size()) return 0;
+    const nt_cpu_stats& stats = counters_.cpus[cpu];
+    return stats.lost_ring[NT_FORK] + stats.lost_ring[NT_EXEC];
   }
 
   [[nodiscard]] const std::vector<HookCoverage>& Coverage() const override { return coverage_; }

@@ -267,7 +267,7 @@ void RootTest::Refresh(Outcome* run) const {
   }
 }
 
-void RootTest::Drain() {
+void RootTest::Drain(bool everything) {
   uint64_t last_time = 0;
   uint32_t last_cpu = 0;
   const auto drained = capture_->Drain(
@@ -295,10 +295,11 @@ void RootTest::Drain() {
         }
         last_time = std::max(last_time, h.ktime_boot_ns);
         last_cpu = h.cpu;
-        records_.push_back(std::move(record));
+        Saw(h);
+        if (keep_records_) records_.push_back(std::move(record));
         return true;
       },
-      /*everything=*/true);
+      everything);
   EXPECT_TRUE(drained.ok()) << drained.status().ToString();
 }
 
@@ -310,6 +311,20 @@ bool RootTest::DrainUntil(const std::function<bool()>& done) {
     sched_yield();
   }
   return true;
+}
+
+agent::SourceCounters RootTest::Counters() const {
+  auto counters = capture_->ReadCounters();
+  EXPECT_TRUE(counters.ok()) << counters.status().ToString();
+  return counters.ok() ? *counters : agent::SourceCounters{};
+}
+
+RootTest::TypeCounts RootTest::Sum(const agent::SourceCounters& counters, nt_u64 (nt_cpu_stats::*member)[NT_TYPE_MAX]) {
+  TypeCounts sum{};
+  for (const nt_cpu_stats& cpu : counters.cpus) {
+    for (size_t i = 0; i < NT_TYPE_MAX; ++i) sum[i] += (cpu.*member)[i];
+  }
+  return sum;
 }
 
 std::string RootTest::MakeFile(const std::string& name, unsigned mode, const std::string& content) const {

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -87,15 +88,23 @@ class RootTest : public testing::Test {
   // As Do, and the workload must have exited with 0.
   Outcome DoOk(const std::vector<std::string>& args);
 
-  // Drains everything there is and checks it: decodes, numbers without holes
-  // unless `losses_expected_`, times in order.
-  void Drain();
+  // Drains what there is and checks it: decodes, numbers without holes unless
+  // `losses_expected_`, times in order. Not `everything`: as the agent does, what
+  // is younger than the slack waits.
+  void Drain(bool everything = true);
+  // Each record of Drain, before it is kept.
+  virtual void Saw(const nt_header& /*header*/) {}
   // Drains until `done` or 10 s are over; false then.
   bool DrainUntil(const std::function<bool()>& done);
   // All records since the capture was opened.
   [[nodiscard]] const std::vector<std::unique_ptr<Record>>& records() const { return records_; }
   // Refreshes `run.records` with what came since.
   void Refresh(Outcome* run) const;
+
+  // By record type.
+  using TypeCounts = std::array<uint64_t, NT_TYPE_MAX>;
+  [[nodiscard]] agent::SourceCounters Counters() const;
+  static TypeCounts Sum(const agent::SourceCounters& counters, nt_u64 (nt_cpu_stats::*member)[NT_TYPE_MAX]);
 
   [[nodiscard]] std::string Dir(const std::string& name = "") const { return name.empty() ? dir_ : dir_ + "/" + name; }
   [[nodiscard]] const std::string& workload() const { return workload_; }
@@ -105,13 +114,14 @@ class RootTest : public testing::Test {
 
   agent::Capture* capture_ = nullptr;  // nullptr: not opened
   bool losses_expected_ = false;
-  std::map<uint32_t, uint64_t> holes_;  // per CPU: numbers given and not seen
+  bool keep_records_ = true;
+  std::map<uint32_t, uint64_t> holes_;     // per CPU: numbers given and not seen
+  std::map<uint32_t, uint64_t> last_seq_;  // per CPU
 
  private:
   std::string dir_, workload_;
   std::vector<std::unique_ptr<Record>> records_;
   std::unique_ptr<agent::Capture> own_;
-  std::map<uint32_t, uint64_t> last_seq_;
 };
 
 }  // namespace nodetrail::root_test

@@ -13,6 +13,7 @@
 #include <set>
 #include <sstream>
 
+#include "nodetrail/abi/reserved.h"
 #include "tests/root/expect.h"
 #include "tests/root/fixture.h"
 
@@ -41,32 +42,16 @@ void ConnectToOurselves() {
 
 class PlumbingTest : public RootTest {
  protected:
-  using Counts = std::array<uint64_t, NT_TYPE_MAX>;
-
-  agent::SourceCounters Counters() {
-    auto counters = capture_->ReadCounters();
-    EXPECT_TRUE(counters.ok()) << counters.status().ToString();
-    return counters.ok() ? *counters : agent::SourceCounters{};
-  }
-
-  static Counts Sum(const agent::SourceCounters& counters, nt_u64 (nt_cpu_stats::*member)[NT_TYPE_MAX]) {
-    Counts sum{};
-    for (const nt_cpu_stats& cpu : counters.cpus) {
-      for (size_t i = 0; i < NT_TYPE_MAX; ++i) sum[i] += (cpu.*member)[i];
-    }
-    return sum;
-  }
-
-  static Counts SumSelf(const agent::SourceCounters& counters, nt_self_class cls) {
-    Counts sum{};
+  static TypeCounts SumSelf(const agent::SourceCounters& counters, nt_self_class cls) {
+    TypeCounts sum{};
     for (const nt_cpu_stats& cpu : counters.cpus) {
       for (size_t i = 0; i < NT_TYPE_MAX; ++i) sum[i] += cpu.self[cls][i];
     }
     return sum;
   }
 
-  Counts Seen() const {
-    Counts seen{};
+  TypeCounts Seen() const {
+    TypeCounts seen{};
     for (const auto& record : records()) ++seen[record->type()];
     return seen;
   }
@@ -79,13 +64,14 @@ TEST_F(PlumbingTest, ATinyRingLosesCountedAndPlaced) {
   OpenCapture(options);
   if (HasFatalFailure()) return;
   constexpr uint64_t kRounds = 500, kThreads = 4;
-  // Nothing is drained while it rages, so that most of it is lost.
+  // Nothing is drained while it rages, so that most of it is lost. What the
+  // reserve is for fits into that.
   const Outcome run = DoOk({"storm", Dir(), std::to_string(kRounds), std::to_string(kThreads)});
   const json& truth = run.Truth("main");
   const agent::SourceCounters counters = Counters();
-  const Counts submitted = Sum(counters, &nt_cpu_stats::submitted);
-  const Counts lost = Sum(counters, &nt_cpu_stats::lost_ring);
-  const Counts lost_map = Sum(counters, &nt_cpu_stats::lost_map);
+  const TypeCounts submitted = Sum(counters, &nt_cpu_stats::submitted);
+  const TypeCounts lost = Sum(counters, &nt_cpu_stats::lost_ring);
+  const TypeCounts lost_map = Sum(counters, &nt_cpu_stats::lost_map);
   const auto told = [&](uint16_t type) { return submitted[type] + lost[type] + lost_map[type]; };
 
   EXPECT_EQ(truth.at("creates"), kRounds * kThreads);
@@ -99,10 +85,13 @@ TEST_F(PlumbingTest, ATinyRingLosesCountedAndPlaced) {
   EXPECT_EQ(counters.skipped_probes, 0u);
 
   uint64_t all_lost = 0;
-  const Counts seen = Seen();
+  const TypeCounts seen = Seen();
   for (uint16_t type = 0; type < NT_TYPE_MAX; ++type) {
     EXPECT_EQ(seen[type], submitted[type]) << "type " << type << ": what entered the ring comes out";
     EXPECT_EQ(lost_map[type], 0u) << "type " << type;
+    if (NT_IS_RESERVED(type)) {
+      EXPECT_EQ(lost[type], 0u) << "type " << type;
+    }
     all_lost += lost[type];
   }
   EXPECT_GT(all_lost, 1000u) << "a ring this small must overflow, or this test shows nothing";
@@ -110,12 +99,8 @@ TEST_F(PlumbingTest, ATinyRingLosesCountedAndPlaced) {
   // A record that gets through after the storm closes the last hole of a CPU;
   // what came after the last record is cpu_seq of the counters.
   uint64_t holes = 0;
-  for (size_t cpu = 0; cpu < counters.cpus.size(); ++cpu) {
-    uint64_t last = 0;
-    for (const auto& record : records()) {
-      if (record->event.header.cpu == cpu) last = record->event.header.cpu_seq;
-    }
-    holes += holes_[static_cast<uint32_t>(cpu)] + counters.cpus[cpu].cpu_seq - last;
+  for (uint32_t cpu = 0; cpu < counters.cpus.size(); ++cpu) {
+    holes += holes_[cpu] + counters.cpus[cpu].cpu_seq - last_seq_[cpu];
   }
   EXPECT_EQ(holes, all_lost) << "every loss is a hole, every hole a loss";
 }
@@ -151,14 +136,14 @@ TEST_F(PlumbingTest, AnAmpleRingLosesNothing) {
 TEST_F(PlumbingTest, OwnActsAreCountedNotTold) {
   OpenCapture();
   if (HasFatalFailure()) return;
-  const Counts own_before = SumSelf(Counters(), NT_SELF_COMPANION);
+  const TypeCounts own_before = SumSelf(Counters(), NT_SELF_COMPANION);
   // The storm waits until it is marked.
   Workload workload = Start({"storm", Dir(), "20", "1", "wait"});
   const Status marked = capture_->MarkSelf(static_cast<uint32_t>(workload.pid), NT_SELF_COMPANION);
   ASSERT_TRUE(marked.ok()) << marked.ToString();
   const Outcome run = Finish(std::move(workload));
   const auto pid = static_cast<uint32_t>(run.pid);
-  const Counts own = SumSelf(Counters(), NT_SELF_COMPANION);
+  const TypeCounts own = SumSelf(Counters(), NT_SELF_COMPANION);
   for (const uint16_t type : {NT_FILE_OPEN, NT_FILE_DELETE, NT_FILE_RENAME}) {
     EXPECT_TRUE(run.Of(pid, type).empty()) << "type " << type;
     EXPECT_EQ(own[type] - own_before[type], 20u) << "type " << type;
@@ -345,6 +330,11 @@ TEST_F(PlumbingTest, OptionsOutOfRangeAreRefused) {
   agent::CaptureOptions small;
   small.ring_bytes_per_cpu = 1;
   auto result = agent::Capture::Open(small);
+  ASSERT_FALSE(result.ok());
+  EXPECT_EQ(result.status().code(), Code::kInvalidArgument) << result.status().ToString();
+  agent::CaptureOptions large;
+  large.reserve_bytes_per_cpu = uint64_t{1} << 40;
+  result = agent::Capture::Open(large);
   ASSERT_FALSE(result.ok());
   EXPECT_EQ(result.status().code(), Code::kInvalidArgument) << result.status().ToString();
   agent::CaptureOptions dead;
