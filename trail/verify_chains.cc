@@ -77,8 +77,10 @@ void ChainsCheck::TakeNotes(AgentState* agent, const v1::BatchHeader& h, const C
                             const ChainHead& before, const LeafLocation& where) {
   const std::string name = BatchName(h);
   const size_t holes = TakeHoles(agent, h, notes, where);
-  if (notes.epoch_opened) FinishEpoch(agent, h);
-  if (agent->coverage.batches == 0 || notes.epoch_opened) agent->epoch_opened_ns = h.sealed_wall_ns();
+  // Also without its opening, which is a hole then: what an epoch says is of that epoch.
+  const bool entered = notes.epoch_opened || (before.known && before.epoch != h.epoch());
+  if (entered) FinishEpoch(agent, h);
+  if (agent->coverage.batches == 0 || entered) agent->epoch_opened_ns = h.sealed_wall_ns();
   TakeTime(agent, h, notes, before, holes);
   if (notes.epoch_opened && before.known) {
     const bool in_scope = InScope(*agent, h);
@@ -126,7 +128,6 @@ size_t ChainsCheck::TakeHoles(AgentState* agent, const v1::BatchHeader& h, const
 void ChainsCheck::TakeTime(AgentState* agent, const v1::BatchHeader& h, const ChainNotes& notes,
                            const ChainHead& before, size_t holes) {
   using Join = CoverageTimeline::Join;
-  if (notes.epoch_opened) agent->restart_stretch = CoverageTimeline::kNone;
   if (notes.holes.empty() && !(notes.epoch_opened && before.known && notes.unclean_restart)) {
     agent->timeline.Batch(h.sealed_wall_ns(), notes.epoch_opened ? Join::kStopped : Join::kNext);
     return;
@@ -159,9 +160,10 @@ CoverageTimeline ChainsCheck::EmptyTimeline() const {
   return {silence, scope_.since_ns.value_or(0), scope_.until_ns.value_or(UINT64_MAX)};
 }
 
-void ChainsCheck::FinishEpoch(AgentState* agent, const v1::BatchHeader& opening) {
+void ChainsCheck::FinishEpoch(AgentState* agent, const v1::BatchHeader& next) {
   ReportRestart(agent);
-  ReportCounters(agent, BatchName(opening));
+  ReportCounters(agent, BatchName(next));
+  agent->restart_stretch = CoverageTimeline::kNone;
   agent->epoch_has_loss_event = false;
   agent->last_losses.Clear();
 }

@@ -81,7 +81,7 @@ class ChainsCheck {
   [[nodiscard]] bool InScope(const AgentState& agent, const v1::BatchHeader& next) const;
   void AddGap(bool in_scope, Finding finding);
   // The epoch before is over: what its counters say without an event saying it.
-  void FinishEpoch(AgentState* agent, const v1::BatchHeader& opening);
+  void FinishEpoch(AgentState* agent, const v1::BatchHeader& next);
   void ReportRestart(AgentState* agent);
   void ReportCounters(AgentState* agent, const std::string& batch);
   [[nodiscard]] CoverageTimeline EmptyTimeline() const;

@@ -375,6 +375,24 @@ TEST_F(VerifyTest, AKilledAgentThatDoesNotIsAGap) {
   EXPECT_EQ(report.first_bad->batch, "web-1:2:0");
 }
 
+// The next epoch came without its opening, and what it says is not of this one.
+TEST_F(VerifyTest, AnEpochIsJudgedByItsOwnWordsAlsoIfTheNextCameWithoutOpening) {
+  Append(agent_.Batch());
+  agent_.Restart();
+  Append(agent_.Batch(1, [](v1::BatchHeader* header) { header->mutable_losses()->set_probe(3); }));
+  agent_.Restart();
+  agent_.Batch();
+  Append(agent_.BatchOf({agent_.GapEvent()}));
+  agent_.Restart();
+  Append(agent_.BatchOf({agent_.GapEvent(), TestAgent::SpoolLossEvent(3, 0, 0)}));
+  Checkpoint();
+  const VerifyReport report = Verify();
+  EXPECT_EQ(report.verdict, TrailVerdict::kUnexplainedGap) << VerifyReportText(report);
+  ASSERT_TRUE(report.first_bad);
+  EXPECT_EQ(report.first_bad->batch, "web-1:2:0");
+  EXPECT_NE(VerifyReportText(report).find("the epoch's counters tell of 3 lost events"), std::string::npos);
+}
+
 TEST_F(VerifyTest, AWipedSpoolIsAGap) {
   Fill();
   agent_.Restart(false);

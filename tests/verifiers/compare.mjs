@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// compare.mjs DIR: cases.jsonl against cpp.jsonl and ts.jsonl, a line for each.
+// compare.mjs DIR: cases.jsonl against cpp.jsonl and ts.jsonl, a line for each: verdict, first bad batch,
+// reason, and what both tell of each agent's time, field by field.
 import { readFileSync } from 'node:fs';
 
 const lines = (name) =>
@@ -22,10 +23,34 @@ const summary = (answer) => ({
   reason: answer.first_bad?.reason ?? '-',
   text: answer.first_bad?.text ?? answer.error ?? '',
 });
+// What both verifiers tell of an agent; C++ tells more, which is not compared.
+const ofAgent = ['tenant', 'agent', 'batches', 'events', 'holes', 'seconds', 'intervals', 'intervals_dropped'];
+const told = (answer) =>
+  answer.exit_code >= 64
+    ? null
+    : {
+        coverage: answer.coverage,
+        agents: answer.agents.map((agent) => Object.fromEntries(ofAgent.map((field) => [field, agent[field]]))),
+      };
+let compared = 0;
+// The first place where they differ, and both values; a field that one lacks differs.
+function difference(one, two, path = 'answer') {
+  const object = (value) => typeof value === 'object' && value !== null;
+  if (!object(one) || !object(two) || Array.isArray(one) !== Array.isArray(two)) {
+    compared += 1;
+    return one === two && one !== undefined ? undefined : `${path}: ${JSON.stringify(one)} / ${JSON.stringify(two)}`;
+  }
+  for (const key of new Set([...Object.keys(one), ...Object.keys(two)])) {
+    const found = difference(one[key], two[key], `${path}.${key}`);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
 let failed = 0;
 const seen = new Map();
 const untouched = new Map(); // mutations that are no worse than what they came from, and why
 const reasons = new Map();
+const intervals = new Map(); // by kind
 const count = (map, key) => map.set(key, (map.get(key) ?? 0) + 1);
 const row = (...cells) => console.log(cells.map((cell, i) => String(cell).padEnd([40, 8, 36, 36][i])).join(' '));
 row('case', 'expected', 'C++', 'TypeScript');
@@ -34,6 +59,9 @@ for (const [i, c] of cases.entries()) {
   const two = summary(ts[i]);
   const faults = [];
   if (one.code !== two.code || one.batch !== two.batch || one.reason !== two.reason) faults.push('THEY DIFFER');
+  const differs = one.code === two.code ? difference(told(cpp[i]), told(ts[i])) : undefined;
+  if (differs !== undefined) faults.push('COVERAGE DIFFERS');
+  for (const { kind } of (ts[i].agents ?? []).flatMap((agent) => agent.intervals)) count(intervals, kind);
   const mutation = c.name.startsWith('mutation-') && c.changed !== '';
   // A mutation's base has declared loss, so that 1 is no worse than before.
   if (mutation && one.code < 2 && c.expected !== '*') {
@@ -51,9 +79,17 @@ for (const [i, c] of cases.entries()) {
   // Mutations are many: only those that went wrong are shown.
   if (faults.length > 0 || !mutation) row(c.name, c.expected, cell(one), cell(two), ...faults);
   if (faults.length > 0) console.log(`    ${c.changed}\n    C++: ${one.text}\n    TypeScript: ${two.text}`);
+  if (differs !== undefined) console.log(`    C++ / TypeScript: ${differs}`);
 }
 const list = (map) => [...map].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, n]) => `${n} x ${key}`).join(', ');
 console.log(`reasons: ${list(reasons)}`);
+console.log(`intervals of time: ${list(intervals)}; ${compared} fields of coverage compared`);
+const kinds = ['covered', 'declared_lost', 'retired', 'silent', 'stopped', 'unexplained'];
+const never = kinds.filter((kind) => !intervals.has(kind));
+if (never.length > 0) {
+  console.error(`compare.mjs: no case has an interval that is ${never.join(' or ')}`);
+  failed += 1;
+}
 console.log(`mutations that changed nothing under evidence: ${list(untouched) || 'none'}`);
 console.log(`${cases.length} trails and bundles: ${list(seen)}; ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

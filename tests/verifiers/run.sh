@@ -3,7 +3,7 @@
 #
 # Two verifiers, one verdict: builds the one in TypeScript, runs its tests,
 # makes good and damaged trails and bundles, and compares exit code, first bad
-# batch and reason.
+# batch, reason, and the intervals of each agent's time.
 # usage: run.sh NT_MAKE_TRAILS [--mutations N] [--seed N] [--large MEGABYTES]
 #   --large   also measures the second verifier on one trail of this size
 set -euo pipefail
@@ -60,6 +60,19 @@ node "$root/tests/verifiers/batch.mjs" "$work/corpus" >"$work/batch"
 node dist/src/cli.js --batch "$work/batch" >"$work/ts.jsonl"
 mv "$work/corpus/cases.jsonl" "$work/"
 node "$root/tests/verifiers/compare.mjs" "$work"
+# It sees each field of coverage that is another.
+mv "$work/ts.jsonl" "$work/ts.whole"
+for field in tenant agent batches events holes covered intervals kind from to seconds intervals_dropped; do
+  cp "$work/ts.whole" "$work/ts.jsonl"
+  node "$root/tests/verifiers/alter.mjs" "$work" "$field"
+  # Not in a pipe: grep -q would end it early.
+  seen=$(node "$root/tests/verifiers/compare.mjs" "$work" 2>&1) || true
+  [[ $seen == *"COVERAGE DIFFERS"*"; 1 failed" ]] || {
+    echo "run.sh: the comparison does not see another $field" >&2
+    exit 1
+  }
+done
+echo "the comparison sees each of 12 fields of coverage that was altered"
 
 if ((large > 0)); then
   "$make_trails" --large "$work/large" --megabytes "$large"

@@ -141,6 +141,8 @@ void AddEvidence(Corpus* m);
 void AddRetention(Corpus* m);
 void AddPolicies(Corpus* m);
 void AddBundles(Corpus* m);
+// `seed`: of the histories that are thrown together.
+void AddCoverage(Corpus* m, uint64_t seed);
 // One good trail of about this many bytes of leaves, in `dir`.
 void AddLarge(const std::string& dir, uint64_t bytes);
 void AddMutations(Corpus* m, uint64_t seed, int count);

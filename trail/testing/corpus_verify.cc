@@ -41,6 +41,10 @@ nlohmann::ordered_json VerifyCase(const std::string& dir, const nlohmann::json& 
     if (!bad.batch.empty()) out["first_bad"]["batch"] = bad.batch;
     if (bad.log_index) out["first_bad"]["log_index"] = *bad.log_index;
   }
+  // As `nodetrail verify --json` tells it.
+  nlohmann::ordered_json told = nlohmann::ordered_json::parse(VerifyReportJson(*report));
+  out["coverage"] = std::move(told["coverage"]);
+  out["agents"] = std::move(told["agents"]);
   return out;
 }
 

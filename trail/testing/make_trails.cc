@@ -54,7 +54,8 @@ int Fields() {
   PrintFields(event::v1::Absent::descriptor(), {"first", "last", "first_seq", "last_seq", "from_seq", "to_seq"});
   PrintFields(event::v1::Event::descriptor(), {"seq", "kind", "agent"});
   PrintFields(event::v1::Event::descriptor()->FindFieldByName("agent")->message_type(),
-              {"clean", "stage", "seq_from", "seq_to", "count", "last_epoch", "last_batch_seq", "body_only"});
+              {"clean", "stage", "seq_from", "seq_to", "count", "from_wall_ns", "to_wall_ns", "last_epoch",
+               "last_batch_seq", "body_only"});
   for (int i = 0; i < file->enum_type_count(); ++i) {
     const google::protobuf::EnumDescriptor* type = file->enum_type(i);
     std::string line;
@@ -97,6 +98,7 @@ int Main(const std::vector<std::string>& args) {
   AddRetention(&corpus);
   AddPolicies(&corpus);
   AddBundles(&corpus);
+  AddCoverage(&corpus, seed);
   AddMutations(&corpus, seed, std::atoi(args[4].c_str()));
   return 0;
 }

@@ -4,6 +4,7 @@
 import type { Declaration } from './body.js';
 import { type Scope, spanInScope } from './bundle.js';
 import { type Accepted, Chain, type Head, type Hole } from './chain.js';
+import { type Broken, type Coverage, type TimeRules, Timeline } from './coverage.js';
 import type { Crypto } from './crypto.js';
 import type { Enrolments } from './enrolment.js';
 import { type Findings, Kind } from './findings.js';
@@ -14,13 +15,27 @@ import type { Place } from './trail.js';
 
 export interface Agent {
   key: string; // tenant/agent
+  tenant: string;
   name: string;
   chain: Chain;
-  holes: { hole: Hole; where: Place; counts: boolean }[];
+  batches: number;
+  events: bigint;
+  holes: { hole: Hole; where: Place; counts: boolean; broken: Broken | undefined }[];
   spoolLosses: { declaredIn: bigint; hole: Hole }[];
   // Unclean, and no agent.gap has told of it yet.
   restart: { text: string; batch: string; where: Place; counts: boolean } | undefined;
   lossTold: boolean; // an agent.loss in this epoch
+  timeline: Timeline;
+  restarted: Broken | undefined; // the time of that restart, until it is told of
+}
+
+export interface AgentReport {
+  tenant: string;
+  name: string;
+  batches: number;
+  events: bigint;
+  holes: Hole[];
+  coverage: Coverage;
 }
 
 interface Damaged {
@@ -44,11 +59,8 @@ export class Agents {
     private readonly enrolments: Enrolments,
     private readonly findings: Findings,
     private readonly scope: Scope | undefined,
+    private readonly heartbeatNs: bigint,
   ) {}
-
-  get count(): number {
-    return this.agents.size;
-  }
 
   addDamaged(where: Place, text: string, name: string | undefined): void {
     this.damaged.push({ where, text, name });
@@ -59,12 +71,17 @@ export class Agents {
     const key = `${leaf.tenant}/${leaf.agent}`;
     const agent = this.agents.get(key) ?? {
       key,
+      tenant: leaf.tenant,
       name: leaf.agent,
       chain: new Chain(this.crypto, this.authorities),
+      batches: 0,
+      events: 0n,
       holes: [],
       spoolLosses: [],
       restart: undefined,
       lossTold: false,
+      timeline: new Timeline(this.timeRules()),
+      restarted: undefined,
     };
     let accepted: Accepted;
     try {
@@ -77,23 +94,44 @@ export class Agents {
     this.agents.set(key, agent);
     // In a bundle, what happened outside its scope is only told.
     const counts = spanInScope(this.scope, agent.name, accepted.before?.sealedWallNs ?? 0n, leaf.sealedWallNs);
-    if (accepted.hole) this.takeHole(agent, accepted.hole, where, counts);
+    agent.batches += 1;
+    agent.events += leaf.eventCount;
+    // Also without its opening, which is a hole then: what an epoch says is of that epoch.
+    if (accepted.opened || accepted.before?.epoch !== leaf.epoch) this.finishEpoch(agent, accepted.before, name);
+    const broken = this.takeTime(agent, leaf, accepted);
+    if (accepted.hole) this.takeHole(agent, accepted.hole, where, counts, broken);
     if (accepted.opened) this.openEpoch(agent, leaf, accepted, name, where, counts);
     return agent;
   }
 
+  private timeRules(): TimeRules {
+    return { silence: 2n * this.heartbeatNs, since: this.scope?.since ?? 0n, until: this.scope?.until };
+  }
+
+  // A hole that damaged leaves fill is one that nobody declares; so is a spool that was lost or went back.
+  private takeTime(agent: Agent, leaf: Leaf, accepted: Accepted): Broken | undefined {
+    const restart = accepted.opened && accepted.before !== undefined && accepted.unclean;
+    if (!accepted.hole && !restart) {
+      agent.timeline.batch(leaf.sealedWallNs, accepted.opened ? 'stopped' : 'next');
+      return undefined;
+    }
+    const causes = [accepted.hole !== undefined, restart, accepted.historyUnknown || accepted.rolledBack];
+    const broken = agent.timeline.batch(leaf.sealedWallNs, { causes: causes.filter((cause) => cause).length });
+    if (restart) agent.restarted = broken;
+    return broken;
+  }
+
   // Leaves that did not hold stand in the place of the first missing batches.
-  private takeHole(agent: Agent, hole: Hole, where: Place, counts: boolean): void {
+  private takeHole(agent: Agent, hole: Hole, where: Place, counts: boolean, broken: Broken | undefined): void {
     let { from } = hole;
     const { epoch, to } = hole;
     for (; this.named < this.damaged.length && from <= to; ++from) {
       this.damaged[this.named++]!.name = batchName(agent.name, epoch, from);
     }
-    if (from <= to) agent.holes.push({ hole: { epoch, from, to }, where, counts });
+    if (from <= to) agent.holes.push({ hole: { epoch, from, to }, where, counts, broken });
   }
 
   private openEpoch(agent: Agent, leaf: Leaf, accepted: Accepted, name: string, where: Place, counts: boolean): void {
-    this.finishEpoch(agent, accepted.before, name);
     const { before } = accepted;
     if (before === undefined) return;
     const gap = (text: string) => this.findings.add(counts ? Kind.gap : Kind.note, 'restart', text, name, where);
@@ -119,12 +157,15 @@ export class Agents {
       this.findings.add(counts ? Kind.declaredLoss : Kind.note, 'loss', `the epoch's counters tell of ${lost} lost events`, name);
     }
     agent.lossTold = false;
+    agent.restarted = undefined;
   }
 
   takeDeclaration(agent: Agent, leaf: Leaf, declared: Declaration, name: string, where: Place): void {
     const { findings } = this;
     if (declared.gap) {
       agent.restart = undefined;
+      Timeline.explain(agent.restarted);
+      agent.restarted = undefined;
       // After an orderly stop nobody is surprised that nothing was seen.
       if (declared.clean) {
         findings.add(Kind.note, 'note', 'the agent was stopped in order, and started again', name, where);
@@ -136,6 +177,7 @@ export class Agents {
       return;
     }
     agent.lossTold = true;
+    agent.timeline.declare(declared.fromWallNs, declared.toWallNs);
     if (declared.stage === 'spool' && !declared.bodyOnly) {
       const hole = { epoch: declared.lastEpoch, from: declared.seqFrom, to: declared.seqTo };
       agent.spoolLosses.push({ declaredIn: leaf.epoch, hole });
@@ -162,10 +204,31 @@ export class Agents {
     }
   }
 
+  // After finish(): what the log tells of each agent, by tenant and name.
+  reports(): AgentReport[] {
+    const all = [...this.agents.values()];
+    const latest = all.reduce((end, { timeline }) => (timeline.end > end ? timeline.end : end), 0n);
+    const end = this.scope?.until ?? latest;
+    const order = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+    return all
+      .sort((a, b) => order(a.tenant, b.tenant) || order(a.name, b.name))
+      .map(({ tenant, name, batches, events, holes, timeline, chain }) => {
+        const told = this.scope?.agents === undefined || this.scope.agents.has(name);
+        return {
+          tenant,
+          name,
+          batches,
+          events,
+          holes: holes.map(({ hole }) => hole),
+          coverage: told ? timeline.finish(end, chain.head!.clean) : { intervals: [], dropped: 0, sums: new Map() },
+        };
+      });
+  }
+
   private finishAgent(agent: Agent, rootBroken: boolean): void {
     const head = agent.chain.head!;
     this.finishEpoch(agent, head, batchName(agent.name, head.epoch, head.seq));
-    for (const { hole, where, counts } of agent.holes) {
+    for (const { hole, where, counts, broken } of agent.holes) {
       const name = batchName(agent.name, hole.epoch, hole.from);
       const range = `batches ${name} to ${hole.to}`;
       // Only a later epoch may say so: its opening vouches for the batches after the hole.
@@ -178,8 +241,10 @@ export class Agents {
       );
       const add = (kind: Kind, text: string) => this.findings.add(counts ? kind : Kind.note, 'hole', `${range} ${text}`, name, where);
       if (rootBroken) add(Kind.tamper, 'missing, and the root does not agree: removed');
-      else if (declared) add(Kind.declaredLoss, 'never arrived; the agent says its spool lost them');
-      else add(Kind.gap, 'never arrived, and nobody says why');
+      else if (declared) {
+        Timeline.explain(broken);
+        add(Kind.declaredLoss, 'never arrived; the agent says its spool lost them');
+      } else add(Kind.gap, 'never arrived, and nobody says why');
     }
   }
 }

@@ -21,6 +21,8 @@ export interface Declaration {
   lastEpoch: bigint;
   lastBatchSeq: bigint;
   bodyOnly: boolean; // the leaves are there
+  fromWallNs: bigint;
+  toWallNs: bigint;
 }
 
 interface Batch {
@@ -91,6 +93,8 @@ function declaration(event: Field[], kind: bigint): Declaration {
     lastEpoch: varint(agent, 14),
     lastBatchSeq: varint(agent, 15),
     bodyOnly: varint(agent, 24) !== 0n,
+    fromWallNs: varint(agent, 12),
+    toWallNs: varint(agent, 13),
   };
 }
 

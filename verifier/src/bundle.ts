@@ -15,9 +15,11 @@ const keys = ['format', 'origin', 'tenant', 'checkpoint_size', 'since', 'until',
 
 export interface Scope {
   since: bigint; // nanoseconds of the wall clock
-  until: bigint;
+  until: bigint | undefined; // nothing: open
   agents: Set<string> | undefined;
 }
+
+export const ofNobody: Scope = { since: 0n, until: undefined, agents: new Set() };
 
 export interface Manifest {
   origin: string;
@@ -89,7 +91,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     origin: string('origin'),
     tenant,
     checkpointSize: count('checkpoint_size'),
-    scope: { since: since ?? 0n, until: until ?? (1n << 64n) - 1n, agents: agents && new Set(agents) },
+    scope: { since: since ?? 0n, until, agents: agents && new Set(agents) },
     bodies: count('bodies'),
     receipts: count('receipts'),
     text: `${who}, from ${at('since', 'the beginning')} to ${at('until', 'the end')}`,
@@ -118,14 +120,20 @@ export async function readManifest(crypto: Crypto, source: Source): Promise<Mani
 
 function meets(scope: Scope, agent: string, a: bigint, b: bigint): boolean {
   const [first, last] = a <= b ? [a, b] : [b, a];
-  return (scope.agents === undefined || scope.agents.has(agent)) && first <= scope.until && last >= scope.since;
+  const { since, until } = scope;
+  return (scope.agents === undefined || scope.agents.has(agent)) && last >= since && (until === undefined || first <= until);
+}
+
+// The time of a batch, the smaller first.
+export function timeOf(leaf: Leaf): [bigint, bigint] {
+  if (leaf.eventCount === 0n) return [leaf.sealedWallNs, leaf.sealedWallNs];
+  const { firstWallNs, lastWallNs } = leaf;
+  return firstWallNs <= lastWallNs ? [firstWallNs, lastWallNs] : [lastWallNs, firstWallNs];
 }
 
 // Must the body of this batch be there?
 export function inScope(scope: Scope, leaf: Leaf): boolean {
-  return leaf.eventCount === 0n
-    ? meets(scope, leaf.agent, leaf.sealedWallNs, leaf.sealedWallNs)
-    : meets(scope, leaf.agent, leaf.firstWallNs, leaf.lastWallNs);
+  return meets(scope, leaf.agent, ...timeOf(leaf));
 }
 
 // Does what happened to an agent between these times count?

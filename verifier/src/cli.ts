@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
+import { type Coverage, coverageKinds, formatTime } from './coverage.js';
 import { type Finding, kindNames, verdictNames } from './findings.js';
 import { parsePem } from './identity.js';
 import { nodeCrypto } from './node_crypto.js';
@@ -10,10 +11,11 @@ import { NodeSource } from './node_source.js';
 import { KeyType, type VerifierKey, parseVerifierKey } from './note.js';
 import { LogPolicy } from './policy.js';
 import { OperationalError } from './refusal.js';
+import type { AgentReport } from './agents.js';
 import { type Options, type Report, verifyTrail } from './verify.js';
 
 const usage = `usage: nodetrail-verify DIR --ca FILE [--policy FILE] [--log-key VKEY|FILE] [--prior FILE]…
-                        [--require-enrolment] [--json]
+                        [--require-enrolment] [--heartbeat SECONDS] [--json]
        nodetrail-verify --batch FILE      one trail a line: these arguments, tab-separated; one line of JSON each
 
   DIR                   a trail, or a bundle that \`nodetrail export\` wrote
@@ -23,9 +25,13 @@ const usage = `usage: nodetrail-verify DIR --ca FILE [--policy FILE] [--log-key 
                         no witness; without a key the checkpoint's signature is not judged
   --prior FILE          a checkpoint or a receipt that you kept: the log must extend it
   --require-enrolment   an agent that the log never enrolled is tamper evidence
+  --heartbeat SECONDS   of the agents: two without a batch are a silence (30)
 
 Exit status: 0 intact   1 loss that the agents declared   2 a sequence never arrived, unexplained
   3 tamper evidence   64 and above: the verification itself could not be done`;
+
+// Intervals of an agent in the text; --json has all.
+const maxShown = 20;
 
 function read(file: string): Buffer {
   try {
@@ -57,6 +63,12 @@ function policy(file: string | undefined, logKey: string | undefined): LogPolicy
   return key ? parsed.withLog(key) : parsed;
 }
 
+function heartbeat(text: string): bigint {
+  const seconds = /^\d+(\.\d+)?$/.test(text) ? Number(text) : 0;
+  if (seconds < 0.001 || seconds > 1e6) throw new OperationalError('--heartbeat: seconds, 0.001 to 1000000', 64);
+  return BigInt(Math.trunc(seconds * 1e9));
+}
+
 function parse(args: string[]) {
   try {
     return parseArgs({
@@ -68,6 +80,7 @@ function parse(args: string[]) {
         policy: { type: 'string' },
         prior: { type: 'string', multiple: true },
         'require-enrolment': { type: 'boolean' },
+        heartbeat: { type: 'string' },
         batch: { type: 'string' },
         json: { type: 'boolean' },
         help: { type: 'boolean' },
@@ -88,6 +101,7 @@ async function verify(args: string[]): Promise<{ report: Report; json: boolean }
   if (trusted) options.policy = trusted;
   options.prior = (values.prior ?? []).map((name) => ({ name, bytes: Uint8Array.from(read(name)) }));
   options.requireEnrolment = values['require-enrolment'] === true;
+  if (values.heartbeat !== undefined) options.heartbeatNs = heartbeat(values.heartbeat);
   return { report: await verifyTrail(nodeCrypto, new NodeSource(dir), options), json: values.json === true };
 }
 
@@ -99,6 +113,34 @@ function findingJson(finding: Finding) {
     batch: finding.batch ?? null,
     log_index: finding.index ?? null,
     file: finding.file ?? null,
+  };
+}
+
+// To the millisecond: what a reader can use.
+function seconds(ns: bigint): number {
+  return Number(ns / 1_000_000n) / 1000;
+}
+
+function secondsJson(all: Coverage[]) {
+  const sum = (kind: (typeof coverageKinds)[number]) => all.reduce((ns, { sums }) => ns + (sums.get(kind) ?? 0n), 0n);
+  return Object.fromEntries(coverageKinds.map((kind) => [kind, seconds(sum(kind))]));
+}
+
+function agentJson({ tenant, name, batches, events, holes, coverage }: AgentReport) {
+  return {
+    tenant,
+    agent: name,
+    batches,
+    events: Number(events),
+    holes: holes.map(({ epoch, from, to }) => ({ epoch: Number(epoch), from_seq: Number(from), to_seq: Number(to) })),
+    seconds: secondsJson([coverage]),
+    intervals: coverage.intervals.map(({ kind, from, to }) => ({
+      kind,
+      from: formatTime(from),
+      to: formatTime(to),
+      seconds: seconds(to - from),
+    })),
+    intervals_dropped: coverage.dropped,
   };
 }
 
@@ -117,6 +159,11 @@ function toJson(report: Report) {
     receipts: report.receipts,
     tiles: report.tiles,
     events: Number(report.events),
+    coverage: {
+      heartbeat_seconds: seconds(report.heartbeatNs),
+      seconds: secondsJson(report.agents.map(({ coverage }) => coverage)),
+    },
+    agents: report.agents.map(agentJson),
     never_reported: report.neverReported,
     checkpoint: report.checkpoint,
     findings: report.findings.map(findingJson),
@@ -130,6 +177,20 @@ function line(finding: Finding): string {
   return `${kindNames[finding.kind]}: ${finding.batch === undefined ? '' : finding.batch + ': '}${finding.text}${place}${file}`;
 }
 
+// What is not covered, line by line.
+function printAgent({ tenant, name, batches, events, holes, coverage }: AgentReport): void {
+  const { intervals, dropped, sums } = coverage;
+  const told = coverageKinds.filter((kind) => sums.has(kind)).map((kind) => `${kind} ${seconds(sums.get(kind)!)} s`);
+  console.log(`agent ${name} (tenant ${tenant}): ${batches} batches, ${events} events`);
+  if (told.length > 0) console.log(`  coverage: ${told.join(', ')}`);
+  const rest = intervals.filter(({ kind }) => kind !== 'covered');
+  for (const { kind, from, to } of rest.slice(0, maxShown)) {
+    console.log(`    ${kind}: ${formatTime(from)} to ${formatTime(to)}, ${seconds(to - from)} s`);
+  }
+  if (rest.length > maxShown) console.log(`    and ${rest.length - maxShown + dropped} more`);
+  for (const { epoch, from, to } of holes) console.log(`  missing: batches ${epoch}:${from} to ${to}`);
+}
+
 function print(report: Report): void {
   const covered = report.checkpoint.trusted
     ? `the signed root covers ${report.checkpoint.size}`
@@ -138,7 +199,7 @@ function print(report: Report): void {
   console.log(
     report.firstBad
       ? line(report.firstBad)
-      : `${verdictNames[report.verdict]}: ${report.leaves - report.entries} batches, ${report.events} events of ${report.agents} agents; ${covered}`,
+      : `${verdictNames[report.verdict]}: ${report.leaves - report.entries} batches, ${report.events} events of ${report.agents.length} agents; ${covered}`,
   );
   const counts = [`bodies checked: ${report.bodies}`];
   if (report.retired > 0) counts.push(`deleted by rule: ${report.retired}`);
@@ -147,6 +208,7 @@ function print(report: Report): void {
   if (report.receipts > 0) counts.push(`receipts: ${report.receipts}`);
   if (report.tiles > 0) counts.push(`tiles: ${report.tiles}`);
   console.log(counts.join('; '));
+  for (const agent of report.agents) printAgent(agent);
   for (const finding of report.findings) console.log('  ' + line(finding));
   if (report.findingsDropped > 0) console.log(`  and ${report.findingsDropped} more`);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Section 3: bodies that are missing, and the entries that say they were deleted by rule.
+import { timeOf } from './bundle.js';
 import { equal } from './bytes.js';
 import type { Hold, LogEntry, Release, Retire, Retired } from './entry.js';
 import type { Findings } from './findings.js';
@@ -14,12 +15,12 @@ interface Missing {
   where: Place;
   file: string;
   fault: Refusal | undefined; // of the first entry that retired it and did not hold
+  onRetired: () => void;
 }
 
 function covers(hold: Hold, leaf: Leaf): boolean {
   if (hold.agents.length > 0 && !hold.agents.includes(leaf.agent)) return false;
-  const times = leaf.eventCount === 0n ? [leaf.sealedWallNs, leaf.sealedWallNs] : [leaf.firstWallNs, leaf.lastWallNs];
-  const [from, to] = times[0]! <= times[1]! ? [times[0]!, times[1]!] : [times[1]!, times[0]!];
+  const [from, to] = timeOf(leaf);
   return (hold.until === 0n || from <= hold.until) && to >= hold.since;
 }
 
@@ -32,8 +33,9 @@ export class Retention {
 
   constructor(private readonly findings: Findings) {}
 
-  missing(leaf: Leaf, name: string, where: Place, file: string): void {
-    this.waiting.set(where.index, { leaf, name, where, file, fault: undefined });
+  // `onRetired`: an entry that holds says that it was deleted by rule.
+  missing(leaf: Leaf, name: string, where: Place, file: string, onRetired: () => void): void {
+    this.waiting.set(where.index, { leaf, name, where, file, fault: undefined, onRetired });
   }
 
   // `covered`: the checkpoint covers the entry, or there is none.
@@ -56,6 +58,7 @@ export class Retention {
       if (found === undefined) {
         this.waiting.delete(index);
         this.retired += 1;
+        body.onRetired();
       } else {
         body.fault ??= new Refusal(found.reason, `the body is missing; entry ${where.index} that retires it: ${found.message}`);
       }

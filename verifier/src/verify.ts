@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The whole trail or bundle, in one pass, with one body in memory at a time.
-import { Agents, batchName } from './agents.js';
+import { type Agent, type AgentReport, Agents, batchName } from './agents.js';
 import { openBody } from './body.js';
-import { type Manifest, bundleFault, inScope, readManifest, receiptNames } from './bundle.js';
+import { type Manifest, bundleFault, inScope, ofNobody, readManifest, receiptNames, timeOf } from './bundle.js';
 import { equal, hex } from './bytes.js';
 import { type Crypto, TreeHistory } from './crypto.js';
 import { Enrolments } from './enrolment.js';
@@ -28,6 +28,8 @@ export interface Options {
   // Checkpoints and receipts that the auditor kept.
   prior?: { name: string; bytes: Uint8Array }[];
   requireEnrolment?: boolean;
+  // Two of them without a batch are a silence; 30 s if not given.
+  heartbeatNs?: bigint;
 }
 
 export interface Report {
@@ -45,7 +47,8 @@ export interface Report {
   receipts: number;
   tiles: number;
   events: bigint;
-  agents: number;
+  agents: AgentReport[]; // by tenant and name
+  heartbeatNs: bigint;
   neverReported: string[];
   checkpoint: { present: boolean; trusted: boolean; size: number; root: string };
 }
@@ -57,10 +60,12 @@ interface Kept {
 }
 
 const checkpointFile = 'log/checkpoint';
+const defaultHeartbeatNs = 30_000_000_000n;
 
 class Verification {
   private readonly findings = new Findings();
   private readonly agents: Agents;
+  private readonly heartbeatNs: bigint;
   private readonly enrolments: Enrolments;
   private readonly retention = new Retention(this.findings);
   private readonly quarantine: Quarantine;
@@ -87,8 +92,11 @@ class Verification {
     this.tree = new TreeHistory(crypto);
     this.tiles = new TileCheck(crypto, trail.source);
     this.quarantine = new Quarantine(crypto, this.findings);
+    this.heartbeatNs = options.heartbeatNs ?? defaultHeartbeatNs;
     this.enrolments = new Enrolments(options.requireEnrolment === true);
-    this.agents = new Agents(crypto, options.authorities, this.enrolments, this.findings, manifest?.scope);
+    // Of a bundle without a manifest that holds nobody knows what should be there.
+    const scope = manifest?.scope ?? (trail.isBundle ? ofNobody : undefined);
+    this.agents = new Agents(crypto, options.authorities, this.enrolments, this.findings, scope, this.heartbeatNs);
   }
 
   async run(fault: Refusal | undefined): Promise<Report> {
@@ -222,7 +230,7 @@ class Verification {
       this.agents.addDamaged(where, fault, name);
       return;
     }
-    this.checkTenant(leaf.tenant, name, where);
+    if (!this.checkTenant(leaf.tenant, name, where)) return;
     if (leaf.bodyCodec !== BodyCodec.none && this.manifest && inScope(this.manifest.scope, leaf)) this.wantedBodies += 1;
     const agent = await this.agents.take(leaf, name, where);
     this.checkSeen(leaf, name, where);
@@ -234,7 +242,7 @@ class Verification {
     try {
       const stored = await this.trail.body(leaf.bodySha256);
       if (stored === undefined) {
-        await this.missingBody(leaf, name, where);
+        await this.missingBody(agent, leaf, name, where);
         return;
       }
       const declarations = openBody(this.crypto, stored, leaf);
@@ -247,18 +255,21 @@ class Verification {
     }
   }
 
-  private async missingBody(leaf: Leaf, name: string, where: Place): Promise<void> {
+  private async missingBody(agent: Agent, leaf: Leaf, name: string, where: Place): Promise<void> {
     if (this.trail.isBundle && !(this.manifest && inScope(this.manifest.scope, leaf))) {
       this.outsideScope += 1;
       return;
     }
     const eviction = await this.trail.eviction(leaf.bodySha256);
     if (eviction === undefined) {
-      this.retention.missing(leaf, name, where, Trail.bodyFile(leaf.bodySha256, 'zst'));
+      const { from, to } = agent.timeline.newest;
+      const file = Trail.bodyFile(leaf.bodySha256, 'zst');
+      this.retention.missing(leaf, name, where, file, () => agent.timeline.retire(from, to));
       return;
     }
     await checkEviction(this.crypto, eviction, leaf, this.options.authorities);
     this.evicted += 1;
+    agent.timeline.declare(...timeOf(leaf));
     const text =
       `the agent signed that it dropped the body with ${leaf.eventCount} events, ` +
       `of ${leaf.firstWallNs} to ${leaf.lastWallNs} ns`;
@@ -278,10 +289,12 @@ class Verification {
     }
   }
 
-  private checkTenant(tenant: string, name: string | undefined, where: Place): void {
-    if (this.manifest === undefined || tenant === this.manifest.tenant) return;
+  // What is of another tenant than the bundle is of no chain.
+  private checkTenant(tenant: string, name: string | undefined, where: Place): boolean {
+    if (this.manifest === undefined || tenant === this.manifest.tenant) return true;
     const text = `of tenant ${tenant}, in a bundle of ${this.manifest.tenant}`;
     this.findings.add(Kind.tamper, 'bundle', text, name, where);
+    return false;
   }
 
   private finishRoot(): void {
@@ -408,7 +421,8 @@ class Verification {
       receipts: this.receipts,
       tiles: this.tiles.checked,
       events: this.events,
-      agents: this.agents.count,
+      agents: this.agents.reports(),
+      heartbeatNs: this.heartbeatNs,
       neverReported: this.enrolments.neverReported(),
       checkpoint: {
         present: this.checkpointPresent,
