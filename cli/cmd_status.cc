@@ -116,6 +116,7 @@ Json ToJson(const Answers& answers) {
     out["index_lag_seconds"] = c.index_lag_seconds();
     out["disk_free_bytes"] = c.disk_free_bytes();
     out["quarantined"] = c.quarantined();
+    out["late_batches"] = c.late_batches();
     out["checkpoint_problem"] =
         c.checkpoint_problem().empty() ? Json(nullptr) : Json(schema::EscapeInvalidUtf8(c.checkpoint_problem()));
     out["witnesses"] = WitnessesJson(c);
@@ -183,6 +184,11 @@ void PrintCollector(const Context& context, const Answers& answers) {
   Print(fmt::format("  disk       {} free\n", schema::FormatBytes(c.disk_free_bytes())));
   if (c.quarantined() > 0)
     Print("  " + context.Paint("31", fmt::format("quarantine {} batches did not verify", c.quarantined())) + "\n");
+  if (c.late_batches() > 0) {
+    const std::string late = fmt::format(
+        "late       {} batches came after the log had gone on without them: quarantine/late", c.late_batches());
+    Print("  " + context.Paint("33", late) + "\n");
+  }
   if (c.agents().empty()) {
     Print("  no agent has sent anything yet\n");
     return;

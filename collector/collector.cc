@@ -481,6 +481,7 @@ class Collector::Impl {
     response->set_checkpoint_size(at.size);
     response->set_root(trail::Bytes(at.root));
     response->set_quarantined(totals.quarantined);
+    response->set_late_batches(totals.late_kept);
     response->set_disk_free_bytes(committer_->disk().FreeBytes().value_or(uint64_t{0}));
     response->set_checkpoint_problem(at.problem);
     FillWitnesses(at, response);
@@ -558,6 +559,7 @@ std::string Collector::StatusLine() const {
   const Sequencer::Head at = head();
   std::string line = fmt::format("{} leaves, {} under the checkpoint, {} agents connected, {} rejected",
                                  totals.log_size, at.size, totals.streams, totals.rejected);
+  if (totals.late_kept > 0) line += fmt::format(", {} late", totals.late_kept);
   if (!at.problem.empty()) line += "; " + at.problem;
   if (const auto verdict = impl_->Verdict(at); verdict && !verdict->quorum) {
     line += "; witnesses: " + verdict->shortfall;

@@ -80,6 +80,13 @@ std::vector<std::string> Problems(const StatusFacts& f) {
   } else if (f.spool.level == SpoolLevel::kWarn) {
     problems.push_back(fmt::format("the spool is {} % full: from 85 % on bodies are given up", f.spool.used_percent));
   }
+  // A disk that does not give back what it took will do so again.
+  if (f.ship.unread_batches > 0) {
+    problems.push_back(
+        fmt::format("{} batches could not be read from the spool and are missing in the log: look at the "
+                    "disk, {}/spool/quarantine has the segments",
+                    f.ship.unread_batches, f.config->state_dir()));
+  }
   // Also one that is over: somebody must look at it.
   if (!f.ship.alarm.empty()) {
     problems.push_back(
@@ -153,6 +160,9 @@ std::string RenderStatus(const StatusFacts& f) {
       {"evicted_batches", f.spool.evicted_batches},
       {"evicted_events", f.spool.evicted_events},
       {"header_only_batches", f.spool.header_only},
+      {"unread_batches", f.ship.unread_batches},
+      {"unread_segments", f.spool.unread_kept},
+      {"unread_segments_dropped", f.spool.unread_dropped},
       {"oldest_unacked_wall_ns", f.spool.oldest_wall_ns},
       {"lag_seconds", static_cast<double>(UnackedAgeNs(f)) / 1e9},
       {"connected", f.ship.connected},
@@ -160,6 +170,7 @@ std::string RenderStatus(const StatusFacts& f) {
       {"ship_error", f.ship.last_error},
       {"acked_batches", f.ship.acked_batches},
       {"rejected_batches", f.ship.rejected},
+      {"late_batches", f.ship.late_batches},
       {"ship_state", ShipStateName(f.ship.state)},
       {"receipts", f.ship.receipts},
       {"awaiting_receipts", f.ship.awaiting_receipts},

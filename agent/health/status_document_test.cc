@@ -74,6 +74,21 @@ TEST_F(StatusDocument, AFullSpoolIsAProblem) {
   EXPECT_EQ(Render().at("health"), "degraded");
 }
 
+TEST_F(StatusDocument, WhatTheSpoolCouldNotReadIsAProblem) {
+  EXPECT_EQ(Render().at("unread_batches"), 0);
+  facts_.ship.unread_batches = 7;
+  facts_.ship.late_batches = 3;
+  facts_.spool.unread_kept = 2;
+  facts_.spool.unread_dropped = 1;
+  const Json document = Render();
+  EXPECT_EQ(document.at("health"), "degraded");
+  EXPECT_NE(document.at("problems").dump().find("7 batches could not be read"), std::string::npos);
+  EXPECT_EQ(document.at("unread_batches"), 7);
+  EXPECT_EQ(document.at("unread_segments"), 2);
+  EXPECT_EQ(document.at("unread_segments_dropped"), 1);
+  EXPECT_EQ(document.at("late_batches"), 3);
+}
+
 TEST_F(StatusDocument, ACollectorMayBeAwayForAMinute) {
   facts_.ship.connected = false;
   facts_.ship.last_error = "ECONNREFUSED";

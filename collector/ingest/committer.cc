@@ -232,6 +232,7 @@ IngestTotals Committer::Totals() const {
   const std::lock_guard lock(mutex_);
   IngestTotals totals = totals_;
   totals.quarantined = quarantine_->batches();
+  totals.late_kept = late_->batches();
   return totals;
 }
 

@@ -30,6 +30,7 @@ struct IngestTotals {
   uint64_t rejected = 0;
   uint64_t equivocations = 0;
   uint64_t late = 0;         // kept beside the log: it holds what follows them
+  uint64_t late_kept = 0;    // batches in quarantine/late/, those of former runs too
   uint64_t revoked = 0;      // rejected, since the agent was revoked
   uint64_t refused = 0;      // streams of agents that were revoked
   uint64_t retries = 0;      // refused because storage can't take them now
