@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writes the seeds of the header, log entry, eviction, note, policy, checkpoint, receipt and spool fuzzers
+// Writes the seeds of the header, frame, log entry, eviction, note, policy, checkpoint, receipt and spool fuzzers
 // under the folder given: tests/fuzz/corpus. The same bytes every time.
 #include <cstdio>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "agent/spool/record_format.h"
 #include "nodetrail/base/fd.h"
 #include "nodetrail/event/v1/event.pb.h"
+#include "nodetrail/ingest/v1/ingest.pb.h"
 #include "nodetrail/trail/body.h"
 #include "nodetrail/trail/eviction.h"
 #include "nodetrail/trail/leaf.h"
@@ -108,6 +110,140 @@ Status Headers(const std::string& dir) {
   }
   NT_RETURN_IF_ERROR(Write(dir, "heartbeat-framed", 1, bare.SerializeAsString()));
   return Write(dir, "body", 3, *CompressBody(Body()));
+}
+
+// A frame as the harness reads it (frame_fuzzer.cc); `leaf` is a header that it signs.
+std::string FrameOf(unsigned repair, const std::string& leaf, const std::string& body = "",
+                    const std::string& eviction = "") {
+  ingest::v1::ClientMessage message;
+  message.mutable_frame()->set_leaf(leaf);
+  message.mutable_frame()->set_body(body);
+  message.mutable_frame()->set_eviction(eviction);
+  const std::string bytes = message.SerializeAsString();
+  return std::string{static_cast<char>(repair), static_cast<char>(bytes.size() & 0xffU),
+                     static_cast<char>(bytes.size() >> 8U)} +
+         bytes;
+}
+
+// One for each thing that a chain refuses or notes. `begin` opens epoch 7 with `open`.
+Status OddFrames(const std::string& dir, const std::string& begin, const v1::BatchHeader& open) {
+  const v1::BatchHeader middle = Header(1, v1::BATCH_TYPE_EVENTS);
+  const auto header = [&](const std::string& name, unsigned repair, const std::function<void(v1::BatchHeader*)>& edit) {
+    v1::BatchHeader h = middle;
+    edit(&h);
+    const std::string frames = begin + FrameOf(1 | 2 | 4, middle.SerializeAsString(), Body());
+    return Write(dir, name, 0, frames + FrameOf(repair, h.SerializeAsString(), Body()));
+  };
+  const unsigned joined = 1 | 2 | 4;
+  NT_RETURN_IF_ERROR(header("counter-down", joined, [](auto* h) { h->mutable_losses()->set_ring(1); }));
+  NT_RETURN_IF_ERROR(header("clock-back", joined, [](auto* h) { h->set_last_wall_ns(0); }));
+  NT_RETURN_IF_ERROR(header("equivocation", 1 | 4, [](auto* h) { h->mutable_losses()->set_map(7); }));
+  NT_RETURN_IF_ERROR(header("another-agent", 1 | 4, [](auto* h) { h->set_agent_id("web-2"); }));
+  NT_RETURN_IF_ERROR(header("past", 1 | 4, [](auto* h) { h->set_epoch(6); }));
+  NT_RETURN_IF_ERROR(header("hole-within", 1 | 4 | 32, [](auto* h) { h->set_seq(5); }));
+  NT_RETURN_IF_ERROR(header("hole-of-an-epoch", 1 | 4 | 32, [](auto* h) { h->set_epoch(9); }));
+  NT_RETURN_IF_ERROR(header("broken-chain", 1 | 4, [](auto* h) { h->set_seq(2); }));
+  NT_RETURN_IF_ERROR(header("p256-in-between", 1 | 4, [](auto* h) {
+    h->set_seq(2);
+    h->set_sig_alg(v1::SIG_ALG_ECDSA_P256_SHA256);
+    h->set_signer_key(std::string(33, 2));
+    h->set_next_key(std::string(33, 2));
+  }));
+  std::string wrong = *MakeLeaf(middle.SerializeAsString(), Key('x'));
+  NT_RETURN_IF_ERROR(Write(dir, "wrong-signature", 0, begin + FrameOf(0, wrong, *CompressBody(Body()))));
+  // Statements that are signed and don't hold.
+  v1::EpochStatement right;
+  right.set_tenant(open.tenant());
+  right.set_agent_id(open.agent_id());
+  right.set_epoch(open.epoch());
+  right.set_first_key(open.signer_key());
+  right.set_boot_id(open.boot_id());
+  const auto statement = [&](const std::string& name, unsigned repair,
+                             const std::function<void(v1::EpochStatement*)>& edit) {
+    v1::EpochStatement s = right;
+    edit(&s);
+    v1::BatchHeader h = open;
+    h.mutable_epoch_open()->set_statement(s.SerializeAsString());
+    return Write(dir, name, 0, FrameOf(repair, h.SerializeAsString(), Body()));
+  };
+  const unsigned as_is = 1 | 4 | 8 | 128;
+  NT_RETURN_IF_ERROR(statement("opening", as_is, [](auto*) {}));
+  NT_RETURN_IF_ERROR(statement("opening-agent", as_is, [](auto* s) { s->set_agent_id("web-2"); }));
+  NT_RETURN_IF_ERROR(statement("opening-epoch", as_is, [](auto* s) { s->set_epoch(8); }));
+  NT_RETURN_IF_ERROR(statement("opening-key", as_is, [](auto* s) { s->set_first_key("x"); }));
+  NT_RETURN_IF_ERROR(statement("opening-boot", as_is, [](auto* s) { s->set_boot_id("x"); }));
+  NT_RETURN_IF_ERROR(statement("opening-unknown-epoch", as_is, [](auto* s) { s->set_prev_epoch(6); }));
+  NT_RETURN_IF_ERROR(statement("opening-later-epoch", as_is, [](auto* s) {
+    s->set_prev_known(true);
+    s->set_prev_epoch(8);
+  }));
+  NT_RETURN_IF_ERROR(statement("opening-no-hash", as_is, [](auto* s) {
+    s->set_prev_known(true);
+    s->set_prev_epoch(6);
+  }));
+  NT_RETURN_IF_ERROR(statement("opening-unsigned", 1 | 4, [](auto*) {}));
+  return statement("opening-hole", 1 | 2 | 4 | 8 | 32, [](auto* s) {
+    s->set_prev_known(true);
+    s->set_prev_epoch(6);
+    s->set_prev_last_seq(41);
+    s->set_prev_last_hash(std::string(32, 'h'));
+  });
+}
+
+// Records that are no body of theirs.
+Status OddBodies(const std::string& dir, const std::string& begin) {
+  event::v1::EventBatch batch;
+  (void)batch.ParseFromString(Body());
+  const std::string middle = Header(1, v1::BATCH_TYPE_EVENTS).SerializeAsString();
+  const auto body = [&](const std::string& name, const event::v1::EventBatch& odd) {
+    return Write(dir, name, 0, begin + FrameOf(1 | 2 | 4, middle, odd.SerializeAsString()));
+  };
+  event::v1::EventBatch odd = batch;
+  odd.set_schema_version(9);
+  NT_RETURN_IF_ERROR(body("body-schema", odd));
+  odd = batch;
+  odd.add_events("\xff");
+  NT_RETURN_IF_ERROR(body("body-no-event", odd));
+  event::v1::Absent absent;
+  absent.set_first_seq(2);
+  absent.set_last_seq(2);
+  odd = batch;
+  odd.add_absent(absent.SerializeAsString());
+  odd.set_host("host");
+  odd.add_processes("process");
+  NT_RETURN_IF_ERROR(body("body-absent", odd));
+  odd.set_absent(0, "\xff");
+  NT_RETURN_IF_ERROR(body("body-no-absent", odd));
+  return Write(dir, "body-no-records", 0, begin + FrameOf(1 | 2 | 4, middle, "\xff\xff"));
+}
+
+Status Frames(const std::string& dir) {
+  v1::BatchHeader open = Header(0, v1::BATCH_TYPE_EPOCH_OPEN);
+  v1::EpochStatement first;
+  open.mutable_epoch_open()->set_statement(first.SerializeAsString());
+  open.mutable_epoch_open()->clear_intermediates();
+  first.set_prev_known(true);
+  v1::BatchHeader reopen = open;
+  reopen.mutable_epoch_open()->set_statement(first.SerializeAsString());
+  const std::string begin = FrameOf(1 | 2 | 4 | 8, open.SerializeAsString(), Body());
+  const std::string middle = Header(1, v1::BATCH_TYPE_EVENTS).SerializeAsString();
+  const std::string next = FrameOf(1 | 2 | 4, middle, Body());
+  const std::string last = FrameOf(1 | 2 | 4, Header(9, v1::BATCH_TYPE_CLEAN_SHUTDOWN).SerializeAsString(), Body());
+  const std::string again = FrameOf(1 | 2 | 4 | 8, reopen.SerializeAsString(), Body());
+  NT_RETURN_IF_ERROR(Write(dir, "chain", 0, begin + next + next + last + again + next));
+  NT_RETURN_IF_ERROR(Write(dir, "unclean", 2, begin + next + next + next + again));
+  NT_RETURN_IF_ERROR(Write(dir, "evicted", 0, begin + FrameOf(1 | 2 | 4 | 16, middle, Body())));
+  NT_RETURN_IF_ERROR(Write(dir, "hole", 0, begin + FrameOf(1 | 4 | 32, middle, Body())));
+  NT_RETURN_IF_ERROR(Write(dir, "ahead", 0, begin + FrameOf(1 | 4, middle, Body())));
+  NT_RETURN_IF_ERROR(Write(dir, "after-the-end", 0, begin + last + next));
+  NT_RETURN_IF_ERROR(Write(dir, "another-algorithm", 1, begin));
+  NT_RETURN_IF_ERROR(Write(dir, "wrong-body", 0, begin + FrameOf(1 | 2, middle, "not the body")));
+  NT_RETURN_IF_ERROR(Write(
+      dir, "trusted", 0, FrameOf(1 | 2 | 4 | 8 | 64, open.SerializeAsString(), Body()) + FrameOf(1 | 2 | 64, middle)));
+  NT_RETURN_IF_ERROR(Write(dir, "revoked", 4, begin + next + next));
+  NT_RETURN_IF_ERROR(OddFrames(dir, begin, open));
+  NT_RETURN_IF_ERROR(OddBodies(dir, begin));
+  return Write(dir, "as-it-comes", 0, FrameOf(0, *MakeLeaf(middle, Key('k')), *CompressBody(Body())));
 }
 
 Status Notes(const std::string& dir) {
@@ -355,9 +491,10 @@ Status Spool(const std::string& dir) {
 
 Status Run(const std::string& root) {
   for (const char* name :
-       {"/checkpoint", "/eviction", "/header", "/log_entry", "/note", "/policy", "/receipt", "/spool"})
+       {"/checkpoint", "/eviction", "/frame", "/header", "/log_entry", "/note", "/policy", "/receipt", "/spool"})
     NT_RETURN_IF_ERROR(MakeDirectories(root + name, 0755));
   NT_RETURN_IF_ERROR(Headers(root + "/header"));
+  NT_RETURN_IF_ERROR(Frames(root + "/frame"));
   NT_RETURN_IF_ERROR(Entries(root + "/log_entry"));
   NT_RETURN_IF_ERROR(Notes(root + "/note"));
   NT_RETURN_IF_ERROR(Policies(root + "/policy"));
