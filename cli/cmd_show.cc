@@ -103,7 +103,12 @@ int RunShow(const std::string& id, Context& context) {
     const bool u = context.unicode();
     Print(context.Paint("1", fmt::format("{}  {}  {}", Who((*row)->view(), u), std::string(event["kind"]),
                                          Describe((*row)->view(), u))) +
-          "\n\n");
+          "\n");
+    if ((*row)->view().process != nullptr) {
+      const std::string person = Person(*(*row)->view().process, u);
+      if (!person.empty()) Print(context.Paint("33", "by: " + person) + "\n");
+    }
+    Print("\n");
     PrintTree(context, event, 0);
     if (!host.is_null()) PrintTree(context, Json{{"host", host}}, 0);
     const std::string status = proof.Status();

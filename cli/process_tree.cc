@@ -48,6 +48,7 @@ void ProcessTree::Add(const schema::EventView& view) {
     // The last image is what it became; the first command is in its exec event.
     process.command = schema::TerminalSafe(schema::CommandLine(p));
     process.exe = p.exe();
+    process.person = Person(p, true);
     if (uid == root_ && forebears_.empty()) {
       for (const auto& a : p.ancestors()) {
         forebears_.push_back({schema::Hex(a.proc_uid()), a.pid(), a.exe().empty() ? a.argv0() : a.exe(), a.user()});
@@ -138,6 +139,10 @@ std::string ProcessTree::Draw(const Context& context, size_t events) const {
   out += indent + (forebears_.empty() ? "" : u ? "└─ " : "`- ");
   out += context.Paint("1", fmt::format("{} [{}] {}", p.command.empty() ? "?" : p.command, p.pid, p.who)) +
          context.Paint("2", "  " + p.uid) + "\n";
+  if (!p.person.empty()) {
+    const std::string text = indent + (forebears_.empty() ? "   " : "      ") + "by: " + p.person;
+    out += context.Paint("33", context.width() == 0 ? text : schema::FitWidth(text, context.width(), u)) + "\n";
+  }
   std::set<std::string> seen;
   DrawProcess(context, p, indent + (forebears_.empty() ? "" : "   "), events, &seen, &out);
   return out;
@@ -149,6 +154,7 @@ Json ProcessTree::ProcessJson(const Process& process, std::set<std::string>* see
   out["pid"] = process.pid;
   out["exe"] = schema::EscapeInvalidUtf8(process.exe);
   out["command"] = process.command;
+  out["person"] = process.person.empty() ? Json(nullptr) : Json(process.person);
   out["events"] = Json::array();
   for (const auto& act : process.acts)
     out["events"].push_back(Json::parse(act.json, nullptr, /*allow_exceptions=*/false));

@@ -46,6 +46,7 @@ class ProcessTree {
     std::string parent;
     uint32_t pid = 0;
     std::string who;
+    std::string person;   // see Person()
     std::string command;  // safe for a terminal
     std::string exe;
     bool known = false;  // seen in a process record, not only as somebody's child

@@ -245,6 +245,29 @@ std::string Who(const schema::EventView& view, bool unicode) {
   return first.empty() || first == now ? now : fmt::format("{}{}{}", first, Arrow(unicode), now);
 }
 
+std::string Person(const ev::Process& process, bool unicode) {
+  const auto name = [](std::string_view text, uint32_t id) {
+    return text.empty() ? fmt::format("{}", id) : TerminalSafe(text);
+  };
+  std::string out;
+  if (process.has_entry()) {
+    out = TerminalSafe(process.entry().kind());
+    if (process.has_login()) out += " from " + schema::FormatIp(process.login().source().ip());
+  }
+  bool first = true;
+  for (const auto& link : process.elevation()) {
+    if (first) out += (out.empty() ? "" : ", ") + name(link.from_user(), link.from_uid());
+    first = false;
+    std::string_view tool = link.tool();
+    tool.remove_prefix(tool.rfind('/') + 1);
+    std::string command = tool.empty() ? "a tool that was not seen" : TerminalSafe(tool);
+    for (const auto& arg : link.command()) command += " " + TerminalSafe(arg);
+    if (link.command_truncated()) command += unicode ? " …" : " ...";
+    out += fmt::format("{}{} by {}", Arrow(unicode), name(link.to_user(), link.to_uid()), command);
+  }
+  return out;
+}
+
 std::string OutcomeText(const ev::Event& event) {
   if (event.outcome().success()) return "ok";
   return event.outcome().error() > 0 ? ErrnoName(event.outcome().error())

@@ -20,6 +20,9 @@ namespace nodetrail::cli {
 // Who: the effective user, with the login user before it when another person
 // logged in ("alice→root"); ids where no name is known.
 [[nodiscard]] std::string Who(const schema::EventView& view, bool unicode);
+// Who is behind a process, one step after the other: "ssh from 192.0.2.7, alice → root by sudo su - bob → bob by su".
+// Empty where nothing is known. Safe for a terminal.
+[[nodiscard]] std::string Person(const event::v1::Process& process, bool unicode);
 // "ok", or the errno's name.
 [[nodiscard]] std::string OutcomeText(const event::v1::Event& event);
 // The last component of a path.

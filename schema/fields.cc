@@ -73,6 +73,10 @@ constexpr FieldInfo kFields[] = {
   {I::kRuntime, T::kText, "runtime", "actor.container.runtime", "container runtime", "runtime:docker"},
   {I::kPod, T::kText, "pod", "pod_uid actor.container.pod_uid", "Kubernetes pod uid", "pod:*"},
   {I::kCgroup, T::kPath, "cgroup", "actor.cgroup", "control group path", "cgroup:*ssh.service*"},
+  {I::kVia, T::kPath, "via", "elevation", "tool by which the actor, or whom it descends from, became another user", "via:sudo"},
+  {I::kFromUser, T::kUser, "from_user", "", "user that such a tool was called by, by name or id", "from_user:alice euid:0"},
+  {I::kEntry, T::kText, "entry", "actor.entry.kind", "door the actor came in by: ssh, console, cron, at, container, init", "entry:ssh"},
+  {I::kLoginAddr, T::kAddress, "login_addr", "actor.login.ip", "address that the login came from", "login_addr:192.0.2.0/24"},
   {I::kComplete, T::kBool, "complete", "actor.complete", "no fact about the actor is missing", "complete:false"},
 
   {I::kPath, T::kPath, "path", "file resource.path", "file acted on: old or new name, or the program of an exec", "path:/etc/*"},
@@ -339,6 +343,17 @@ void GetProcessField(const EventView& view, FieldId field, Adder* add) {
     case I::kRuntime: add->Text(p.container().runtime()); break;
     case I::kPod: add->Text(p.container().pod_uid()); break;
     case I::kCgroup: add->Text(p.cgroup_path()); break;
+    case I::kVia:
+      for (const auto& link : p.elevation()) add->Text(link.tool());
+      break;
+    case I::kFromUser:
+      for (const auto& link : p.elevation()) {
+        add->Text(link.from_user());
+        add->Number(link.from_uid());
+      }
+      break;
+    case I::kEntry: add->Text(p.entry().kind()); break;
+    case I::kLoginAddr: add->Text(p.login().source().ip()); break;
     case I::kComplete:
       if (known) add->Number(p.complete() ? 1 : 0);
       break;

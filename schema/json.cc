@@ -101,6 +101,49 @@ Json AncestorsJson(const ev::Process& process) {
   return out;
 }
 
+void SetPerson(const ev::Process& process, Json* out) {
+  Json chain = Json::array();
+  for (const auto& link : process.elevation()) {
+    Json one;
+    one["proc_uid"] = HexOrNull(link.proc_uid());
+    SetBytesOrNull(&one, "tool", link.tool());
+    SetBytesOrNull(&one, "cause", link.cause());
+    one["from_uid"] = link.from_uid();
+    SetBytesOrNull(&one, "from_user", link.from_user());
+    one["to_uid"] = link.to_uid();
+    SetBytesOrNull(&one, "to_user", link.to_user());
+    Json command = Json::array();
+    for (const auto& arg : link.command()) command.push_back(EscapeInvalidUtf8(arg));
+    one["command"] = std::move(command);
+    one["command_truncated"] = link.command_truncated();
+    one["exec_boot_ns"] = link.exec_boot_ns() != 0 ? Json(link.exec_boot_ns()) : Json(nullptr);
+    one["from_proc"] = link.from_proc();
+    one["added_caps"] = link.added_caps() != 0 ? Json(fmt::format("{:016x}", link.added_caps())) : Json(nullptr);
+    chain.push_back(std::move(one));
+  }
+  (*out)["elevation"] = std::move(chain);
+  if (process.has_entry()) {
+    const auto& entry = process.entry();
+    Json one;
+    one["kind"] = entry.kind();
+    one["proc_uid"] = HexOrNull(entry.proc_uid());
+    one["pid"] = entry.pid();
+    SetBytesOrNull(&one, "exe", entry.exe());
+    one["from_proc"] = entry.from_proc();
+    (*out)["entry"] = std::move(one);
+  } else {
+    (*out)["entry"] = nullptr;
+  }
+  if (process.has_login()) {
+    const auto& login = process.login();
+    (*out)["login"] = Json{{"ip", FormatIp(login.source().ip())},
+                           {"port", login.source().port()},
+                           {"accepted_boot_ns", login.accepted_boot_ns()}};
+  } else {
+    (*out)["login"] = nullptr;
+  }
+}
+
 Json ActorJson(const EventView& view) {
   const auto& e = view.event;
   if (!view.HasActor()) return nullptr;
@@ -140,6 +183,7 @@ Json ActorJson(const EventView& view) {
   out["no_new_privs"] = e.cred().no_new_privs();
   out["ancestors"] = AncestorsJson(p);
   out["ancestors_truncated"] = p.ancestors_truncated();
+  SetPerson(p, &out);
   out["container"] = ContainerJson(p);
   SetBytesOrNull(&out, "cgroup", p.cgroup_path());
   SetBytesOrNull(&out, "tty", FormatTty(p.tty_nr()));

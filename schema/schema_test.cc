@@ -163,10 +163,32 @@ TEST_F(JsonTest, HasTheDocumentedShape) {
   EXPECT_EQ(actor["caps"]["effective"], "0000000000200000");
   EXPECT_EQ(actor["ancestors"][0]["exe"], "/usr/bin/bash");
   EXPECT_TRUE(actor["container"].is_null());
+  EXPECT_EQ(actor["elevation"], ordered_json::array());
+  EXPECT_TRUE(actor["entry"].is_null());
+  EXPECT_TRUE(actor["login"].is_null());
   EXPECT_EQ(json["resource"]["type"], "file");
   EXPECT_EQ(json["resource"]["path_source"], "user_string_resolved");
   EXPECT_EQ(json["trail"]["log_index"], 44);
   for (const char* key : {"gaps", "redactions"}) EXPECT_TRUE(json[key].is_array()) << key;
+}
+
+TEST_F(JsonTest, TellsThePerson) {
+  auto* link = process_.add_elevation();
+  link->set_tool("/usr/bin/sudo");
+  link->set_cause("setuid_file");
+  link->set_from_uid(1000);
+  link->set_from_user("alice");
+  link->set_to_user("root");
+  link->add_command("id");
+  process_.mutable_entry()->set_kind("ssh");
+  process_.mutable_login()->mutable_source()->set_ip(*ParseIp("192.0.2.7"));
+  const auto actor = Json()["actor"];
+  EXPECT_EQ(actor["elevation"][0]["from_user"], "alice");
+  EXPECT_EQ(actor["elevation"][0]["to_uid"], 0);
+  EXPECT_EQ(actor["elevation"][0]["command"], ordered_json({"id"}));
+  EXPECT_TRUE(actor["elevation"][0]["exec_boot_ns"].is_null());
+  EXPECT_EQ(actor["entry"]["kind"], "ssh");
+  EXPECT_EQ(actor["login"]["ip"], "192.0.2.7");
 }
 
 TEST_F(JsonTest, LinesHoldNoRawControlCharacters) {

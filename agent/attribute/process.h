@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "agent/attribute/container.h"
+#include "agent/attribute/elevation.h"
+#include "agent/attribute/entry.h"
 #include "agent/attribute/proc_uid.h"
 #include "nodetrail/abi/record.h"
 
@@ -44,6 +46,7 @@ struct Image {
   std::string comm;
   uint64_t exec_boot_ns = 0;  // 0: the exec was not seen
   bool from_proc = false;
+  uint64_t id = 0;  // of this image alone, in this table
   std::vector<RedactionNote> redactions;
   std::vector<GapNote> gaps;
 };
@@ -81,6 +84,13 @@ struct Process {
   std::vector<std::shared_ptr<AncestorNode>> ancestors;  // parent first; by birth, where that was seen
   bool ancestors_truncated = false;
   std::shared_ptr<AncestorNode> node;  // this process, for its descendants
+
+  // The person. As of the exec or fork that made this state.
+  ElevationChain elevation;
+  uint32_t switch_uid = 0;  // real user that `elevation` accounts for
+  EntryRef entry;
+  LoginRef login;
+  LoginRef accepted;  // of a broker: the connection that its next child is for
 
   // Place. The ids are those the path was looked up by.
   uint64_t cgroup_v2_id = 0, cgroup_v1_id = 0;

@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "agent/attribute/person.h"
 #include "agent/decode/paths.h"
 
 namespace nodetrail::agent {
@@ -194,6 +195,7 @@ Process* ProcessTable::Parent(uint32_t ppid, uint64_t start_boot_ns, unsigned de
   Process* process = InsertFromProc(*info, start_boot_ns, kSeeded);
   process->minimal = true;
   SetAncestry(process, grandparent, info->ppid != 0 && depth < kMaxAncestors);
+  ConcludePerson(process, grandparent);
   return process;
 }
 
@@ -267,6 +269,7 @@ void ProcessTable::FillFromProc(const ProcInfo& info, std::string_view why, Proc
   image->has_file = info.has_file;
   image->file = info.file;
   image->cwd = info.cwd;
+  image->id = ++images_;
   if (info.has_argv) {
     scrubber_->ScrubArgv(info.exe, info.argv, info.argv_truncated, &image->argv, &image->redactions);
     image->argv_bytes = info.argv.size();
@@ -309,6 +312,7 @@ Status ProcessTable::SeedHost() {
     if (const auto it = newest_.find(info.ppid); info.ppid != 0 && it != newest_.end()) parent = it->second;
     Process* process = InsertFromProc(info, 0, kSeeded);
     SetAncestry(process, parent, info.ppid != 0);
+    ConcludePerson(process, parent);
     seeded_.emplace_back(info.tgid, info.start_boot_ns);
   }
   Trim();
@@ -344,6 +348,7 @@ Status ProcessTable::SeedTree(uint32_t root) {
     Process* process = InsertFromProc(info, 0, kSeeded);
     process->gaps.clear();
     SetAncestry(process, parent, info.ppid != 0);
+    ConcludePerson(process, parent);
     seeded_.emplace_back(info.tgid, info.start_boot_ns);
   }
   Trim();
@@ -377,6 +382,7 @@ Process* ProcessTable::Repair(const RawEvent& event) {
     Process* process = Insert(task.tgid, task.start_boottime_ns, true);
     FillFromTask(task, process);
     SetAncestry(process, parent, expected);
+    ConcludePerson(process, parent);
     return process;
   }
   ++stats_.repairs;
@@ -385,6 +391,7 @@ Process* ProcessTable::Repair(const RawEvent& event) {
     Process* process = InsertFromProc(*info, task.start_boottime_ns, kNoRecord);
     FillFromTask(task, process);
     SetAncestry(process, parent, expected);
+    ConcludePerson(process, parent);
     return process;
   }
   Process* process = Insert(task.tgid, task.start_boottime_ns, true);
@@ -396,6 +403,7 @@ Process* ProcessTable::Repair(const RawEvent& event) {
   }
   process->image = std::move(image);
   SetAncestry(process, parent, expected);
+  ConcludePerson(process, parent);
   return process;
 }
 
@@ -418,8 +426,10 @@ void ProcessTable::Confirm(Process* process) {
       ++stats_.repairs;
       const uint64_t v2 = process->cgroup_v2_id;
       const uint64_t v1 = process->cgroup_v1_id;
+      const uint32_t user = process->switch_uid;
       std::shared_ptr<const CgroupPlace> place = process->place;
       FillFromProc(*full, kNoRecord, process);
+      PersonAfterLoss(user, process);
       if (v2 != 0 || v1 != 0) process->place = std::move(place);
       ++process->exec_count;
       ++process->revision;
@@ -493,14 +503,17 @@ Process* ProcessTable::Fork(const RawEvent& event, Process* parent) {
     if (gap.what != "actor.ancestors") child->gaps.push_back(gap);
   }
   SetAncestry(child, real_parent, fork.child_ppid != 0);
+  InheritPerson(event.task, parent, child);
   return child;
 }
 
 void ProcessTable::Exec(const RawEvent& event, Process* process) {
   const nt_exec& exec = event.body.exec;
   const bool cut = (event.header.flags & NT_F_TRUNCATED) != 0;
+  const PersonAtExec person(event, process);
   FillFromTask(event.task, process);
   auto image = std::make_shared<Image>();
+  image->id = ++images_;
   image->exec_boot_ns = event.header.ktime_boot_ns;
   image->comm = Comm(event.task.comm);
   image->argc = exec.argc;
@@ -530,6 +543,7 @@ void ProcessTable::Exec(const RawEvent& event, Process* process) {
   scrubber_->ScrubPath("actor.cwd", &image->cwd, &image->redactions);
   scrubber_->ScrubPath("actor.script", &image->script, &image->redactions);
   process->image = std::move(image);
+  person.Settle(event, process);
   process->doubt = doubt_;
   ++process->exec_count;
   ++process->revision;

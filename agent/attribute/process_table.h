@@ -132,6 +132,7 @@ class ProcessTable {
   TableStats stats_;
   uint64_t tick_ns_;
   uint64_t doubt_ = 0;
+  uint64_t images_ = 0;  // made so far
   CgroupMap cgroups_;
   std::unordered_map<Key, std::unique_ptr<Process>, KeyHash> by_key_;
   std::unordered_map<uint32_t, Process*> newest_;  // by tgid; exited ones too

@@ -289,6 +289,16 @@ void WriteCall(const EventFacts& facts, WireWriter* out) {
   out->End(at);
 }
 
+std::string_view CauseName(ElevationCause cause) {
+  switch (cause) {
+    case ElevationCause::kUnknown: return "";
+    case ElevationCause::kSetuidFile: return "setuid_file";
+    case ElevationCause::kCapabilities: return "capabilities";
+    case ElevationCause::kCall: return "call";
+  }
+  return "";
+}
+
 bool IsFileAct(uint16_t type) {
   return type == NT_FILE_DELETE || type == NT_FILE_RENAME || (type >= NT_FILE_LINK && type <= NT_FILE_BY_HANDLE);
 }
@@ -560,6 +570,46 @@ void EventEncoder::WriteProcess(const Process& process, WireWriter* out) {
   out->Varint(28, process.tty_nr);
   out->Varint(29, process.pgid);
   out->Varint(30, process.sid);
+  WritePerson(process, out);
+}
+
+void EventEncoder::WritePerson(const Process& process, WireWriter* out) {
+  const auto name = [&](uint32_t field, uint32_t uid) {
+    if (const NameAnswer answer = names_->User(uid); answer.state == NameState::kKnown) out->Bytes(field, answer.name);
+  };
+  if (process.elevation != nullptr) {
+    for (const Elevation& link : *process.elevation) {
+      const size_t at = out->Begin(31);
+      out->Bytes(1, View(link.process));
+      out->Bytes(2, CauseName(link.cause));
+      out->Bytes(3, link.tool);
+      out->Varint(4, link.from_uid);
+      name(5, link.from_uid);
+      out->Varint(6, link.to_uid);
+      name(7, link.to_uid);
+      for (const std::string& arg : link.command) out->AlwaysBytes(8, arg);
+      out->Bool(9, link.command_truncated);
+      out->Varint(10, link.boot_ns);
+      out->Bool(11, link.from_proc);
+      out->Fixed64(12, link.added_caps);
+      out->End(at);
+    }
+  }
+  if (process.entry != nullptr) {
+    const size_t at = out->Begin(32);
+    out->Bytes(1, EntryName(process.entry->kind));
+    out->Bytes(2, View(process.entry->leader));
+    out->Varint(3, process.entry->pid);
+    out->Bytes(4, process.entry->exe);
+    out->Bool(5, process.entry->from_proc);
+    out->End(at);
+  }
+  if (process.login != nullptr) {
+    const size_t at = out->Begin(33);
+    WriteEndpoint(1, process.login->family, process.login->address, process.login->port, out);
+    out->Varint(2, process.login->boot_ns);
+    out->End(at);
+  }
 }
 
 }  // namespace nodetrail::agent

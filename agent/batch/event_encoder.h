@@ -85,6 +85,7 @@ class EventEncoder {
   // Writes Names as `field`; true if one of them is pending.
   bool NamesField(uint32_t field, uint32_t uid, uint32_t euid, uint32_t gid, uint32_t loginuid, WireWriter* out);
   void WriteProcess(const Process& process, WireWriter* out);
+  void WritePerson(const Process& process, WireWriter* out);
 
   NameResolver* names_;
   WireWriter scratch_;

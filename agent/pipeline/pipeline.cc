@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/attribute/person.h"
 #include "agent/attribute/process_table.h"
 #include "agent/batch/batch_builder.h"
 #include "agent/decode/decode.h"
@@ -380,6 +381,8 @@ void PipelineImpl::OnEvent(RawEvent& raw) {
     MarkIfCompanion(actor);
   } else if (type == NT_FORK) {
     child = table_.Fork(raw, actor);
+  } else if (type == NT_NET_ACCEPT) {
+    NoteAccepted(raw, actor);
   }
   facts_.actor = actor;
   facts_.child = child;

@@ -142,7 +142,7 @@ guest_boot() { # VMLINUZ IMAGE LOG SECONDS [QEMU ARGS…]
 
 # A Debian 12 with systemd and what the packages need, made once; prints its folder.
 guest_debian() { # DEB…
-  local packages=systemd,systemd-sysv,openssl,procps needs base
+  local packages=systemd,systemd-sysv,openssl,procps,openssh-server,openssh-client,sudo,cron,at needs base
   needs=$(for deb in "$@"; do dpkg-deb -f "$deb" Depends | tr ',' '\n'; done | sed -E 's/^ *([^ |:]+).*/\1/' | grep -v '^nodetrail' | sort -u | tr '\n' ',')
   base=$guest_dir/debian-$(printf '%s' "$packages,$needs" | sha256sum | cut -c1-12)
   if [[ ! -d $base ]]; then
@@ -178,7 +178,7 @@ guest_debian_image() { # OUT SCRIPT DEB…
   }
   rm -rf "$tree/debs"
   cp "$script" "$tree/run-it"
-  cp "$root/tests/guest/faults.sh" "$root/packaging/dev-pki" "$tree/root/"
+  cp "$root"/tests/guest/{faults,people}.sh "$root/packaging/dev-pki" "$tree/root/"
   cp "$root/tests/guest/run-it.service" "$tree/etc/systemd/system/"
   ln -s ../run-it.service "$tree/etc/systemd/system/multi-user.target.wants/run-it.service" 2>/dev/null ||
     { mkdir -p "$tree/etc/systemd/system/multi-user.target.wants" && ln -s ../run-it.service "$tree/etc/systemd/system/multi-user.target.wants/"; }

@@ -91,6 +91,9 @@ check "what happens is in the trail" eventually seen /root/first
 check "the agent has an epoch" has_epoch
 before=$(agent_field epoch)
 
+# shellcheck source=tests/guest/people.sh
+. /root/people.sh
+
 # An orderly restart closes the epoch, and nothing is missing in between.
 check "systemd holds the agent's descriptors" test "$(systemctl show -P NFileDescriptorStore nodetrail-agent)" -gt 0
 check "agent restarts" systemctl restart nodetrail-agent
