@@ -263,7 +263,7 @@ std::string Person(const ev::Process& process, bool unicode) {
     std::string command = tool.empty() ? "a tool that was not seen" : TerminalSafe(tool);
     for (const auto& arg : link.command()) command += " " + TerminalSafe(arg);
     if (link.command_truncated()) command += unicode ? " …" : " ...";
-    out += fmt::format("{}{} by {}", Arrow(unicode), name(link.to_user(), link.to_uid()), command);
+    out += fmt::format(" {} {} by {}", Arrow(unicode), name(link.to_user(), link.to_uid()), command);
   }
   return out;
 }
