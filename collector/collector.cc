@@ -32,6 +32,7 @@
 #include "collector/query/inventory.h"
 #include "collector/query/query_service.h"
 #include "collector/retention/retention_job.h"
+#include "collector/retention/rule_gate.h"
 #include "collector/witness/witness_policy.h"
 #include "collector/witness/witness_set.h"
 #include "nodetrail/base/fd.h"
@@ -348,6 +349,8 @@ class Collector::Impl {
   }
 
   Status OpenRetention() {
+    NT_RETURN_IF_ERROR(AdmitRule(config_.trail_dir(), config_.has_retention() ? config_.retention().max_age_d() : 0,
+                                 committer_.get()));
     if (!config_.has_retention()) return OkStatus();
     const config::v1::CollectorConfig::Retention& rule = config_.retention();
     RetentionJob::Options options;

@@ -19,6 +19,8 @@
 namespace nodetrail::collector {
 namespace {
 
+using std::chrono::milliseconds;
+
 constexpr uid_t kOfficer = 4242;
 constexpr uid_t kStranger = 4243;
 
@@ -56,12 +58,48 @@ class HoldsTest : public CollectorTest {
     request.mutable_release_hold()->set_id(id);
     return request;
   }
-  size_t Open() {
+  std::vector<enrol::v1::HoldRecord> Holds() {
     enrol::v1::AdminRequest request;
     request.mutable_list_holds();
     const auto answer = Ask(request);
     EXPECT_TRUE(answer.ok()) << answer.status().ToString();
-    return static_cast<size_t>(answer->list_holds().holds_size());
+    return {answer->list_holds().holds().begin(), answer->list_holds().holds().end()};
+  }
+  size_t Open() { return Holds().size(); }
+  // 0: no rule.
+  void KeepFor(uint32_t days) {
+    config_.clear_retention();
+    if (days == 0) return;
+    config_.mutable_retention()->set_policy("rule");
+    config_.mutable_retention()->set_max_age_d(days);
+    config_.mutable_retention()->set_interval_s(1);
+  }
+  void Restart() {
+    collector_.reset();
+    StartCollector();
+  }
+  std::vector<std::filesystem::path> Bodies() {
+    std::vector<std::filesystem::path> out;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(config_.trail_dir() + "/bodies")) {
+      if (entry.path().extension() == ".zst") out.push_back(entry.path());
+    }
+    return out;
+  }
+  // A trail with three bodies that came three days ago; the collector is stopped.
+  void TakeOldBodies() {
+    StartCollector();
+    BatchMaker maker(pki(), "web-1");
+    {
+      RawAgent agent(collector_->port(), pki().Agent("web-1"));
+      ASSERT_TRUE(agent.Hello("web-1"));
+      ASSERT_TRUE(agent.Read().has_welcome());
+      for (int i = 0; i < 3; ++i) ASSERT_TRUE(agent.Exchange(maker.Next()).has_ack());
+    }
+    collector_.reset();
+    ASSERT_EQ(Bodies().size(), 3U);
+    for (const auto& body : Bodies()) {
+      std::filesystem::last_write_time(body, std::filesystem::file_time_type::clock::now() - std::chrono::hours(72));
+    }
   }
 };
 
@@ -127,30 +165,10 @@ TEST_F(HoldsTest, AReleaseThatWasAskedForOutlivesARestart) {
 
 // Who places a hold learns what it came too late for.
 TEST_F(HoldsTest, SaysWhatWasRetiredBefore) {
+  KeepFor(1);
+  TakeOldBodies();
   StartCollector();
-  BatchMaker maker(pki(), "web-1");
-  {
-    RawAgent agent(collector_->port(), pki().Agent("web-1"));
-    ASSERT_TRUE(agent.Hello("web-1"));
-    ASSERT_TRUE(agent.Read().has_welcome());
-    for (int i = 0; i < 3; ++i) ASSERT_TRUE(agent.Exchange(maker.Next()).has_ack());
-  }
-  collector_.reset();
-  const auto bodies = [&] {
-    std::vector<std::filesystem::path> out;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(config_.trail_dir() + "/bodies")) {
-      if (entry.path().extension() == ".zst") out.push_back(entry.path());
-    }
-    return out;
-  };
-  ASSERT_EQ(bodies().size(), 3U);
-  for (const auto& body : bodies()) {
-    std::filesystem::last_write_time(body, std::filesystem::file_time_type::clock::now() - std::chrono::hours(72));
-  }
-  config_.mutable_retention()->set_policy("one-day");
-  config_.mutable_retention()->set_max_age_d(1);
-  StartCollector();
-  ASSERT_TRUE(WaitUntil([&] { return bodies().empty(); }));
+  ASSERT_TRUE(WaitUntil([&] { return Bodies().empty(); }));
   const auto placed = Ask(Add("late", "court order 7"));
   ASSERT_TRUE(placed.ok()) << placed.status().ToString();
   EXPECT_EQ(placed->add_hold().gone_bodies(), 3U);
@@ -163,6 +181,67 @@ TEST_F(HoldsTest, SaysWhatWasRetiredBefore) {
   enrol::v1::AdminRequest other = Add("other", "court order 9");
   other.mutable_add_hold()->set_agents(0, "web-2");
   EXPECT_EQ(Ask(other)->add_hold().gone_bodies(), 0U);
+}
+
+// One person who can edit the configuration deletes nothing earlier by it.
+TEST_F(HoldsTest, AShorterRuleTakesTwo) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: it asks as another user";
+  KeepFor(3650);
+  TakeOldBodies();
+  KeepFor(1);
+  StartCollector();
+  ASSERT_EQ(Open(), 1U);
+  const enrol::v1::HoldRecord hold = Holds()[0];
+  EXPECT_EQ(hold.id(), "retention-1d-3");
+  EXPECT_EQ(hold.by(), "collector");
+  EXPECT_TRUE(hold.agents().empty());
+  EXPECT_NE(hold.reason().find("from 3650 days to 1 days"), std::string::npos) << hold.reason();
+  ASSERT_TRUE(Ask(Release(hold.id())).ok());
+  EXPECT_EQ(Ask(Release(hold.id())).status().code(), Code::kFailedPrecondition);
+  // Not by a restart either: it is the same hold that waits.
+  Restart();
+  ASSERT_EQ(Open(), 1U);
+  EXPECT_EQ(Holds()[0].id(), hold.id());
+  // The rule runs each second; it finds nothing that it may.
+  EXPECT_FALSE(WaitUntil([&] { return Bodies().size() != 3; }, milliseconds(1500)));
+  EXPECT_EQ(AskAs(kOfficer, Release(hold.id())), Code::kOk);
+  EXPECT_TRUE(WaitUntil([&] { return Bodies().empty(); }, milliseconds(10'000)));
+  Restart();
+  EXPECT_EQ(Open(), 0U);
+}
+
+TEST_F(HoldsTest, WhatCountsAsShorter) {
+  const auto pending = [&](uint32_t days) {
+    collector_.reset();
+    KeepFor(days);
+    const size_t before = LogLeaves().size();
+    StartCollector();
+    return LogLeaves().size() - before;
+  };
+  TakeOldBodies();
+  EXPECT_EQ(pending(3650), 1U) << "there was no rule: it was to be kept for ever";
+  EXPECT_EQ(pending(3650), 0U) << "that one waits already";
+  EXPECT_EQ(pending(0), 0U);
+  EXPECT_EQ(pending(3650), 1U) << "and once more";
+  EXPECT_EQ(pending(30), 1U) << "shorter still";
+  collector_.reset();
+  // What was in force is not known: for ever.
+  ASSERT_TRUE(WriteFileAtomically(config_.trail_dir() + "/retention/rule.json", "{").ok());
+  EXPECT_EQ(pending(30), 1U);
+}
+
+// On an empty trail there is nothing that it could shorten; longer is no question.
+TEST_F(HoldsTest, TheFirstRuleAndALongerOneTakeOne) {
+  KeepFor(30);
+  TakeOldBodies();
+  StartCollector();
+  EXPECT_EQ(Open(), 0U);
+  KeepFor(60);
+  Restart();
+  EXPECT_EQ(Open(), 0U);
+  KeepFor(30);
+  Restart();
+  EXPECT_EQ(Open(), 1U) << "what was lengthened is shortened";
 }
 
 // A damaged file is no request, and keeps nothing from starting.

@@ -69,6 +69,113 @@ VerifyReport Deleted(const std::vector<LogEntry>& before, const std::function<vo
   return ground.Verify();
 }
 
+// A collector of its own, and a reader with a certificate.
+class ReadSite {
+ public:
+  explicit ReadSite(uint64_t min_free_bytes) {
+    pki_.Run("reader", "mallory");
+    config_.set_trail_dir(dir_.path() + "/trail");
+    config_.set_listen("127.0.0.1:0");
+    config_.mutable_tls()->set_ca_file(pki_.File("tls-ca/ca.pem"));
+    config_.mutable_tls()->set_cert_file(pki_.File("collector/tls.pem"));
+    config_.mutable_tls()->set_key_file(pki_.File("collector/tls.key"));
+    config_.set_identity_ca_file(pki_.File("identity-ca/ca.pem"));
+    config_.set_log_key_file(pki_.File("log/log.key"));
+    config_.set_log_origin("trail.example.com/default");
+    config_.set_tenant("default");
+    config_.set_checkpoint_interval_ms(20);
+    config_.set_min_free_bytes(min_free_bytes);
+    config_.mutable_index()->set_partition_hours(24);
+    Start();
+    const TlsPaths tls = pki_.Reader("mallory");
+    grpc::SslCredentialsOptions options;
+    options.pem_root_certs = Slurp(tls.ca_file);
+    options.pem_cert_chain = Slurp(tls.cert_file);
+    options.pem_private_key = Slurp(tls.key_file);
+    stub_ = query::v1::Query::NewStub(
+        grpc::CreateChannel("127.0.0.1:" + std::to_string(collector_->port()), grpc::SslCredentials(options)));
+  }
+
+  // With a rule that nobody but who wrote the configuration knows of.
+  void RestartWithRule(uint32_t max_age_d) {
+    collector_.reset();
+    config_.mutable_retention()->set_policy("short");
+    config_.mutable_retention()->set_max_age_d(max_age_d);
+    config_.mutable_retention()->set_interval_s(1);
+    Start();
+  }
+  // Everything is held.
+  [[nodiscard]] bool HoldsAll() const {
+    const auto reader = trail::TrailReader::Open(config_.trail_dir());
+    NT_CHECK(reader.ok());
+    bool held = false;
+    const auto take = [&](const trail::LeafLocation&, std::string_view leaf) {
+      const auto entry = trail::ParseLogEntry(leaf);
+      NT_CHECK(entry.ok());
+      const trail::v1::Hold& hold = entry->entry.hold();
+      held |= entry->entry.has_hold() && hold.agents().empty() && hold.since_wall_ns() + hold.until_wall_ns() == 0;
+      return true;
+    };
+    NT_CHECK((*reader)->ForEach(0, take).ok());
+    return held;
+  }
+
+  // What each kind of read is answered.
+  grpc::Status Search() {
+    grpc::ClientContext context;
+    const auto rows = stub_->Search(&context, {});
+    query::v1::EventRow row;
+    while (rows->Read(&row)) {
+    }
+    return rows->Finish();
+  }
+  grpc::Status Get() {
+    grpc::ClientContext context;
+    query::v1::GetRequest request;
+    request.set_event_id("web-1:1:1");
+    query::v1::GetResponse response;
+    return stub_->Get(&context, request, &response);
+  }
+  // Up to the first byte of the answer.
+  grpc::Status Tail() {
+    grpc::ClientContext context;
+    const auto rows = stub_->Tail(&context, {});
+    rows->WaitForInitialMetadata();
+    context.TryCancel();
+    return rows->Finish();
+  }
+  // Of the reads that the log has.
+  [[nodiscard]] std::multiset<std::string> Entered() const {
+    std::multiset<std::string> methods;
+    const auto reader = trail::TrailReader::Open(config_.trail_dir());
+    NT_CHECK(reader.ok());
+    NT_CHECK((*reader)
+                 ->ForEach(0,
+                           [&](const trail::LeafLocation&, std::string_view leaf) {
+                             const auto entry = trail::ParseLogEntry(leaf);
+                             NT_CHECK(entry.ok());
+                             methods.insert(entry->entry.access().method());
+                             return true;
+                           })
+                 .ok());
+    return methods;
+  }
+
+ private:
+  void Start() {
+    collector::Failure failure;
+    collector_ = collector::Collector::Start(config_, &clock_, &failure);
+    NT_CHECK(collector_ != nullptr);
+  }
+
+  SystemClock clock_;
+  testing::TestPki pki_;
+  testing::TempDir dir_;
+  config::v1::CollectorConfig config_;
+  std::unique_ptr<collector::Collector> collector_;
+  std::unique_ptr<query::v1::Query::Stub> stub_;
+};
+
 TEST_F(Attack, T30_EarlyDeletion) {
   Ground ground;
   ground.Take(6);
@@ -116,86 +223,13 @@ TEST_F(Attack, T30_EarlyDeletion) {
   release.mutable_release()->set_requested_by("mallory");
   release.mutable_release()->set_confirmed_by("mallory");
   found_with({HoldOf("case-7"), release}, nullptr);
+
+  // With a shorter rule that one person writes into the configuration: a hold on all, which two release.
+  ReadSite site(0);
+  ASSERT_TRUE(site.Search().ok());  // the log is not empty
+  site.RestartWithRule(1);
+  Found("collector: holds everything until two persons agree", site.HoldsAll());
 }
-
-// A collector of its own, and a reader with a certificate.
-class ReadSite {
- public:
-  explicit ReadSite(uint64_t min_free_bytes) {
-    pki_.Run("reader", "mallory");
-    config_.set_trail_dir(dir_.path() + "/trail");
-    config_.set_listen("127.0.0.1:0");
-    config_.mutable_tls()->set_ca_file(pki_.File("tls-ca/ca.pem"));
-    config_.mutable_tls()->set_cert_file(pki_.File("collector/tls.pem"));
-    config_.mutable_tls()->set_key_file(pki_.File("collector/tls.key"));
-    config_.set_identity_ca_file(pki_.File("identity-ca/ca.pem"));
-    config_.set_log_key_file(pki_.File("log/log.key"));
-    config_.set_log_origin("trail.example.com/default");
-    config_.set_tenant("default");
-    config_.set_checkpoint_interval_ms(20);
-    config_.set_min_free_bytes(min_free_bytes);
-    config_.mutable_index()->set_partition_hours(24);
-    collector::Failure failure;
-    collector_ = collector::Collector::Start(config_, &clock_, &failure);
-    NT_CHECK(collector_ != nullptr);
-    const TlsPaths tls = pki_.Reader("mallory");
-    grpc::SslCredentialsOptions options;
-    options.pem_root_certs = Slurp(tls.ca_file);
-    options.pem_cert_chain = Slurp(tls.cert_file);
-    options.pem_private_key = Slurp(tls.key_file);
-    stub_ = query::v1::Query::NewStub(
-        grpc::CreateChannel("127.0.0.1:" + std::to_string(collector_->port()), grpc::SslCredentials(options)));
-  }
-
-  // What each kind of read is answered.
-  grpc::Status Search() {
-    grpc::ClientContext context;
-    const auto rows = stub_->Search(&context, {});
-    query::v1::EventRow row;
-    while (rows->Read(&row)) {
-    }
-    return rows->Finish();
-  }
-  grpc::Status Get() {
-    grpc::ClientContext context;
-    query::v1::GetRequest request;
-    request.set_event_id("web-1:1:1");
-    query::v1::GetResponse response;
-    return stub_->Get(&context, request, &response);
-  }
-  // Up to the first byte of the answer.
-  grpc::Status Tail() {
-    grpc::ClientContext context;
-    const auto rows = stub_->Tail(&context, {});
-    rows->WaitForInitialMetadata();
-    context.TryCancel();
-    return rows->Finish();
-  }
-  // Of the reads that the log has.
-  [[nodiscard]] std::multiset<std::string> Entered() const {
-    std::multiset<std::string> methods;
-    const auto reader = trail::TrailReader::Open(config_.trail_dir());
-    NT_CHECK(reader.ok());
-    NT_CHECK((*reader)
-                 ->ForEach(0,
-                           [&](const trail::LeafLocation&, std::string_view leaf) {
-                             const auto entry = trail::ParseLogEntry(leaf);
-                             NT_CHECK(entry.ok());
-                             methods.insert(entry->entry.access().method());
-                             return true;
-                           })
-                 .ok());
-    return methods;
-  }
-
- private:
-  SystemClock clock_;
-  testing::TestPki pki_;
-  testing::TempDir dir_;
-  config::v1::CollectorConfig config_;
-  std::unique_ptr<collector::Collector> collector_;
-  std::unique_ptr<query::v1::Query::Stub> stub_;
-};
 
 TEST_F(Attack, T31_SilentRead) {
   ReadSite site(0);
