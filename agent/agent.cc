@@ -27,6 +27,7 @@
 #include "agent/enrich/nss_name_resolver.h"
 #include "agent/health/status_document.h"
 #include "agent/health/status_socket.h"
+#include "agent/own_paths.h"
 #include "agent/pipeline/pipeline.h"
 #include "agent/seal/eviction_signer.h"
 #include "agent/seal/sealer.h"
@@ -46,6 +47,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr char kRatchetFdName[] = "nodetrail-ratchet";
+constexpr char kSignalsFdName[] = "nodetrail-signals";
 constexpr size_t kMaxProgramBytes = 512U << 20;
 // SIGTERM to exit is promised within 10 s: so long may the last batch wait for
 // room in the spool, and so long may shipping go on after that. The kernel
@@ -99,6 +101,7 @@ class Agent::Impl {
   Status OpenLogWatch();
   Status OpenSealer();
   Status OpenCapture();
+  void KeepLastSignals();
   Status OpenPipeline();
   void PipelineThread(const std::stop_token& stop);
   // Ends the run from any thread; the first reason stays.
@@ -132,7 +135,8 @@ class Agent::Impl {
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<StatusSocket> status_socket_;
   int stored_key_fd_ = -1;
-  uint64_t slack_ns_ = 0;  // what the capture holds back
+  std::vector<std::vector<std::byte>> last_signals_;  // to the run before
+  uint64_t slack_ns_ = 0;                             // what the capture holds back
 
   UniqueFd failed_event_;  // readable once Fail() was called
   std::mutex failure_mutex_;
@@ -207,9 +211,31 @@ Status Agent::Impl::OpenCapture() {
     options.scope = CaptureScope::kProcessTree;
     options.root_pid = config_.capture().scope().root_pid();
   }
+  options.signals_cross_uid = config_.capture().signals() == "cross_uid";
   slack_ns_ = options.slack_ns;
   NT_ASSIGN_OR_RETURN(capture_, Capture::Open(options));
+  KeepLastSignals();
   return capture_->MarkSelf(static_cast<uint32_t>(::getpid()), NT_SELF_AGENT);
+}
+
+// Who kills the agent can't be told by it any more. The probes keep his record
+// in a map, and the service manager keeps the map until the next start.
+void Agent::Impl::KeepLastSignals() {
+  for (const InheritedFd& inherited : options_.inherited) {
+    if (inherited.name != kSignalsFdName) continue;
+    auto signals = ReadLastSignals(inherited.fd.get());
+    if (signals.ok()) {
+      last_signals_ = *std::move(signals);
+    } else {
+      log::Warn(fmt::format("who signalled the run before is not known: {}", signals.status().message()));
+    }
+  }
+  if (!ServiceNotifier::Present()) return;
+  ServiceNotifier::RemoveFds(kSignalsFdName).Ignore();
+  if (Status s = ServiceNotifier::StoreFd(kSignalsFdName, capture_->LastSignalsFd()); !s.ok()) {
+    log::Warn(fmt::format("the service manager does not keep the last signals, a SIGKILL will have no sender: {}",
+                          s.message()));
+  }
 }
 
 Status Agent::Impl::OpenPipeline() {
@@ -241,6 +267,10 @@ Status Agent::Impl::OpenPipeline() {
     selftest_ = std::make_unique<Selftest>(canary_.get(), capture_.get(), seconds * 1'000'000'000);
     deps.selftest = selftest_.get();
   }
+  deps.own.tgid = static_cast<uint32_t>(::getpid());
+  deps.own.paths = OwnPathsOf(config_, options_.config_file, CanaryProgram());
+  deps.own.objects = capture_->OwnObjects();
+  deps.own.thread = [](uint32_t tid) { return ::access(fmt::format("/proc/self/task/{}", tid).c_str(), F_OK) == 0; };
   deps.capture = config_.capture();
   deps.batch = config_.batch();
   deps.redact = config_.redact();
@@ -312,7 +342,9 @@ void Agent::Impl::GiveKeyToServiceManager() {
 }
 
 Status Agent::Impl::StartPipeline() {
-  NT_RETURN_IF_ERROR(pipeline_->Start(MakeStartInfo(spool_->recovery().head, sealer_->continued(), kVersion, clock_)));
+  StartInfo info = MakeStartInfo(spool_->recovery().head, sealer_->continued(), kVersion, clock_);
+  info.last_signals = std::move(last_signals_);
+  NT_RETURN_IF_ERROR(pipeline_->Start(info));
   for (const event::v1::AgentEvent& loss : SpoolLosses(spool_->recovery())) {
     NT_RETURN_IF_ERROR(pipeline_->Report(event::v1::KIND_AGENT_LOSS, loss));
   }
@@ -345,7 +377,8 @@ void Agent::Impl::PipelineThread(const std::stop_token& stop) {
 std::string Agent::Impl::StatusDocument() const {
   StatusFacts facts;
   facts.config = &config_;
-  facts.coverage = &capture_->Coverage();
+  const std::vector<HookCoverage> coverage = capture_->CoverageCopy();
+  facts.coverage = &coverage;
   facts.pipeline = pipeline_->Stats();
   if (selftest_) facts.selftest = selftest_->View();
   facts.spool = spool_->stats();

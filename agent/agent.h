@@ -21,6 +21,7 @@ namespace nodetrail::agent {
 
 struct AgentOptions {
   config::v1::AgentConfig config;  // validated
+  std::string config_file;         // where it came from
   trail::Hash config_sha256{};     // of the effective configuration
   std::vector<InheritedFd> inherited;
 };

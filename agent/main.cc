@@ -153,6 +153,7 @@ int main(int argc, char** argv) {
   if (!inherited.ok()) return Fail(ExitCode::kInternal, inherited.status());
   options.inherited = *std::move(inherited);
   options.config = *config;
+  options.config_file = config_path;
   const auto config_hash = nodetrail::trail::HexDecode(nodetrail::EffectiveConfigSha256(*config));
   if (!config_hash.ok()) return Fail(ExitCode::kInternal, config_hash.status());
   options.config_sha256 = nodetrail::trail::HashFromBytes(*config_hash).value();

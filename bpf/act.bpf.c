@@ -414,6 +414,8 @@ static __always_inline void act__plain_shape(struct nt_call *c, u32 type, u32 sh
 	u32 wanted = nt_act_wanted(c, type);
 	struct nt_act_args a;
 
+	if (type == NT_BPF_LOAD)
+		nt_bpf_own(c);
 	if (!wanted)
 		return;
 	nt_take_args(&a, c, wanted, shape);

@@ -105,6 +105,8 @@ extern int nt_act__enter(struct nt_call *c);
 extern int nt_act__exit(struct nt_call *c);
 /* An exec that did not happen; act.bpf.c. */
 extern int nt_exec_failed(struct nt_call *c);
+/* A bpf(2) on what is ours; tamper.bpf.c. */
+extern int nt_bpf_own(struct nt_call *c);
 /* socket.bpf.c; network.bpf.c calls. */
 extern int nt_socket__exit(struct nt_call *c);
 extern int nt_bind__exit(struct nt_call *c);

@@ -362,6 +362,25 @@ struct tcp_sock {
 	u64 bytes_retrans;
 };
 
+struct kernel_siginfo {
+	int si_signo;
+	int si_errno;
+	int si_code;
+};
+
+struct bpf_map {
+	u32 id;
+};
+struct bpf_prog_aux {
+	u32 id;
+};
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+};
+struct bpf_link {
+	struct bpf_prog *prog;
+};
+
 /* Controllers move with the configuration: bpf_core_enum_value resolves them. */
 enum cgroup_subsys_id {
 	cpuset_cgrp_id,

@@ -91,6 +91,11 @@ std::string AgentText(const ev::Event& e) {
         parts.push_back(fmt::format("{}: {}", state, fmt::join(domains, ", ")));
       return fmt::format("{}", fmt::join(parts, "; "));
     }
+    case ev::KIND_AGENT_TAMPER: {
+      const auto& tamper = a.tamper();
+      return fmt::format("{} of the agent: {} {}{}", TerminalSafe(tamper.object()), TerminalSafe(tamper.what()),
+                         TerminalSafe(tamper.target()), tamper.restored() ? " (put back)" : "");
+    }
     default: return {};
   }
 }

@@ -558,6 +558,8 @@ void GetMainText(const EventView& view, FieldValues* out) {
   if (e.has_agent()) {
     add.Text(e.agent().reason());
     add.Text(e.agent().stage());
+    add.Text(e.agent().tamper().what());
+    add.Text(e.agent().tamper().target());
   }
 }
 

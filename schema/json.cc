@@ -318,6 +318,18 @@ Json ConnectionJson(const ev::NetEvent& net) {
   return out;
 }
 
+Json TamperJson(const ev::Tamper& tamper) {
+  Json out;
+  SetBytes(&out, "object", tamper.object());
+  SetBytes(&out, "what", tamper.what());
+  SetBytesOrNull(&out, "target", tamper.target());
+  out["event_seq"] = tamper.event_seq() == 0 ? Json(nullptr) : Json(tamper.event_seq());
+  out["restored"] = tamper.restored();
+  out["stopped_ns"] = tamper.stopped_ns();
+  SetBytesOrNull(&out, "actor_is", tamper.actor_is());
+  return out;
+}
+
 Json AgentJson(const ev::AgentEvent& agent) {
   Json out;
   out["type"] = "agent";
@@ -376,6 +388,7 @@ Json AgentJson(const ev::AgentEvent& agent) {
     domains.push_back(std::move(one));
   }
   out["domains"] = std::move(domains);
+  if (agent.has_tamper()) out["tamper"] = TamperJson(agent.tamper());
   return out;
 }
 

@@ -447,8 +447,10 @@ void EventEncoder::Encode(const EventFacts& facts, WireWriter* out) {
   out->Varint(3, static_cast<uint64_t>(facts.kind));
   out->Varint(4, header.ktime_boot_ns);
   out->Fixed64(5, facts.t_wall_ns);
-  out->Varint(6, header.cpu);
-  out->Varint(7, header.cpu_seq);
+  if (facts.said == nullptr) {  // else it is no record's event, but about one
+    out->Varint(6, header.cpu);
+    out->Varint(7, header.cpu_seq);
+  }
   WriteOutcome(ReturnValue(facts), out);
   out->Bytes(9, facts.hook);
   out->Bytes(10, View(actor->uid));
@@ -460,7 +462,11 @@ void EventEncoder::Encode(const EventFacts& facts, WireWriter* out) {
   out->Bool(19, (header.flags & NT_F_IO_URING) != 0);
   out->Bool(20, (header.flags & NT_F_TRUNCATED) != 0);
   WriteGapsAndRedactions(facts, actor->event_cred.pending, out);
-  WriteBody(facts, out);
+  if (facts.said != nullptr) {
+    out->AlwaysBytes(36, facts.said->SerializeAsString());
+  } else {
+    WriteBody(facts, out);
+  }
 }
 
 void EventEncoder::EncodeSnapshot(uint64_t seq, uint64_t t_boot_ns, uint64_t t_wall_ns, Process* process,

@@ -44,6 +44,8 @@ struct EventFacts {
   std::string operation;
   const Process* target = nullptr;  // of a call on another process, or who answers on a unix socket, where known
   uint32_t target_pid = 0;
+  // The agent's own word about what this process did, instead of what it did.
+  const event::v1::AgentEvent* said = nullptr;
   PathFacts path, new_path;
   std::vector<GapNote> gaps;
   std::vector<RedactionNote> redactions;
@@ -54,6 +56,7 @@ struct EventFacts {
     hook = syscall = prev_exe = text = {};
     operation.clear();
     target = nullptr;
+    said = nullptr;
     target_pid = 0;
     path = new_path = PathFacts();
     gaps.clear();

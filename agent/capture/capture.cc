@@ -18,15 +18,15 @@
 #include <cstring>
 #include <iterator>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
-#include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "agent/capture/kernel_report.h"
+#include "agent/capture/own_links.h"
 #include "agent/capture/probe_plan.h"
 #include "agent/capture/ring_reader.h"
 #include "agent/capture/scope_seed.h"
@@ -71,11 +71,7 @@ int PrintLibbpf(libbpf_print_level level, const char* format, va_list args) {
 struct SkeletonDeleter {
   void operator()(nt_probes* skeleton) const { nt_probes__destroy(skeleton); }
 };
-struct LinkDeleter {
-  void operator()(bpf_link* link) const { bpf_link__destroy(link); }
-};
 using SkeletonPtr = std::unique_ptr<nt_probes, SkeletonDeleter>;
-using LinkPtr = std::unique_ptr<bpf_link, LinkDeleter>;
 
 // munmap on destruction.
 class Mapping {
@@ -161,7 +157,7 @@ class CaptureImpl final : public Capture {
  public:
   CaptureImpl(const CaptureOptions& options, uint32_t cpus) : options_(options), possible_cpus_(cpus) {}
 
-  ~CaptureImpl() override { Detach(); }
+  ~CaptureImpl() override = default;
   CaptureImpl(const CaptureImpl&) = delete;
   CaptureImpl& operator=(const CaptureImpl&) = delete;
 
@@ -188,14 +184,27 @@ class CaptureImpl final : public Capture {
 
   Status MarkSelf(uint32_t tgid, nt_self_class cls) override;
 
+  std::vector<Damage> Inspect(const std::vector<std::string>& deaf) override;
+
+  [[nodiscard]] std::vector<OwnObject> OwnObjects() const override;
+
+  [[nodiscard]] int LastSignalsFd() const override { return bpf_map__fd(skeleton_->maps.nt_last_signals); }
+
+  [[nodiscard]] std::vector<HookCoverage> CoverageCopy() const override {
+    const std::lock_guard lock(coverage_mutex_);
+    return coverage_;
+  }
+
  private:
-  void Detach();
   Status Load(const KernelReport& report);
   Result<SkeletonPtr> OpenSkeleton(const std::set<std::string>& wanted) const;
   Status MapRings();
   Result<RingView> MakeRing(uint32_t index, uint64_t bytes, const std::string& what);
   Status Attach(const KernelReport& report);
   Status AttachOne(const HookPlan& plan, const Tracefs* tracefs);
+  Status KnowOwn();
+  Damage AttachAgain(const std::set<size_t>& plans, std::string_view what);
+  std::optional<Damage> InspectSelf();
   void Cover(const HookPlan& plan, HookState state, std::string why);
   void CoverBlindSpots(const KernelReport& report);
   Status Seed();
@@ -219,25 +228,12 @@ class CaptureImpl final : public Capture {
   Mapping self_;
   RingMerge merge_;
   std::vector<HookCoverage> coverage_;
-  std::vector<LinkPtr> links_;  // detached before the maps go
+  std::map<std::string, size_t> plan_of_hook_;  // that attached it
+  std::map<uint32_t, uint32_t> marked_;         // what nt_self is to hold: class by tgid
+  uint64_t forced_ns_ = 0;                      // when deaf hooks were last attached anew
+  mutable std::mutex coverage_mutex_;           // between Inspect and CoverageCopy
+  OwnLinks links_;                              // detached before the maps go
 };
-
-// Each waits for grace periods of the kernel: side by side they share some.
-void CaptureImpl::Detach() {
-  constexpr size_t kThreads = 16;
-  std::vector<std::jthread> threads;
-  for (size_t first = 0; first < kThreads; ++first) {
-    try {
-      threads.emplace_back([this, first] {
-        for (size_t i = first; i < links_.size(); i += kThreads) links_[i].reset();
-      });
-    } catch (const std::system_error&) {
-      break;  // no more threads to be had: what is left is detached below
-    }
-  }
-  threads.clear();
-  links_.clear();
-}
 
 Result<SkeletonPtr> CaptureImpl::OpenSkeleton(const std::set<std::string>& wanted) const {
   bpf_object_open_opts open{};
@@ -255,6 +251,8 @@ Result<SkeletonPtr> CaptureImpl::OpenSkeleton(const std::set<std::string>& wante
   skeleton->rodata->nt_scope_mode = options_.scope == CaptureScope::kProcessTree ? kScopeTree : 0;
   const std::unique_ptr<btf, void (*)(btf*)> kernel(btf__load_vmlinux_btf(), btf__free);
   skeleton->rodata->nt_exit_tells_group_dead = kernel != nullptr && ExitTellsGroupDead(kernel.get());
+  skeleton->rodata->nt_agent_tgid = static_cast<uint32_t>(::getpid());
+  skeleton->rodata->nt_signals_cross_uid = options_.signals_cross_uid;
   skeleton->rodata->nt_uring_has_cqe = uring_.has_cqe;
   skeleton->rodata->nt_uring_creds_bit = uring_.creds_bit;
   const bool per_cpu_allocator =
@@ -402,7 +400,9 @@ Status CaptureImpl::AttachOne(const HookPlan& plan, const Tracefs* tracefs) {
     link = bpf_program__attach(program);
   }
   if (link == nullptr) return ErrnoStatus(errno, "attach");
-  links_.emplace_back(link);
+  const auto at = static_cast<size_t>(&plan - plans_.data());
+  plan_of_hook_[plan.hook] = at;
+  links_.Add(at, LinkPtr(link));
   return OkStatus();
 }
 
@@ -545,6 +545,7 @@ Status CaptureImpl::Start(const KernelReport& report) {
   });
   NT_RETURN_IF_ERROR(Load(report));
   NT_RETURN_IF_ERROR(MapRings());
+  NT_RETURN_IF_ERROR(KnowOwn());
   NT_RETURN_IF_ERROR(Attach(report));
   if (options_.scope == CaptureScope::kProcessTree) NT_RETURN_IF_ERROR(Seed());
   return OkStatus();
@@ -606,6 +607,7 @@ Status CaptureImpl::MarkSelf(uint32_t tgid, nt_self_class cls) {
   for (uint32_t i = 0; i < kSelfSlots; ++i) {
     const uint32_t held = __atomic_load_n(&slots[i].tgid, __ATOMIC_ACQUIRE);
     if (held == tgid) {
+      marked_[tgid] = cls;
       __atomic_store_n(&slots[i].cls, cls, __ATOMIC_RELEASE);
       return OkStatus();
     }
@@ -614,9 +616,116 @@ Status CaptureImpl::MarkSelf(uint32_t tgid, nt_self_class cls) {
   if (free_slot == nullptr) {
     return ResourceExhausted(fmt::format("capture: {} processes are marked as our own already", kSelfSlots));
   }
+  marked_[tgid] = cls;
   __atomic_store_n(&free_slot->cls, cls, __ATOMIC_RELEASE);
   __atomic_store_n(&free_slot->tgid, tgid, __ATOMIC_RELEASE);
   return OkStatus();
+}
+
+std::vector<OwnObject> CaptureImpl::OwnObjects() const {
+  std::vector<OwnObject> own;
+  const auto add_map = [&own](int fd, const char* name) {
+    bpf_map_info info{};
+    uint32_t size = sizeof info;
+    if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0) own.push_back({NT_OWN_MAP, info.id, name});
+  };
+  const bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, skeleton_->obj) add_map(bpf_map__fd(map), bpf_map__name(map));
+  for (const UniqueFd& ring : ring_fds_) add_map(ring.get(), "nt_ring");
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, skeleton_->obj) {
+    if (bpf_program__fd(program) < 0) continue;
+    const Result<bpf_prog_info> info = InfoOf(program);
+    if (info.ok()) own.push_back({NT_OWN_PROGRAM, info->id, bpf_program__name(program)});
+  }
+  return own;
+}
+
+// The probes compare by it; from then on nobody changes it, us included.
+Status CaptureImpl::KnowOwn() {
+  const int own = bpf_map__fd(skeleton_->maps.nt_own);
+  for (const OwnObject& object : OwnObjects()) {
+    const uint64_t key = (uint64_t{object.object} << 32U) | object.id;
+    const uint8_t one = 1;
+    if (bpf_map_update_elem(own, &key, &one, BPF_ANY) != 0) {
+      return ErrnoStatus(errno, fmt::format("capture: note {} as ours", object.name));
+    }
+  }
+  if (bpf_map_freeze(own) != 0) return ErrnoStatus(errno, "capture: freeze nt_own");
+  return OkStatus();
+}
+
+// Of the hooks with these numbers; what they are called stands in the coverage.
+Damage CaptureImpl::AttachAgain(const std::set<size_t>& plans, std::string_view what) {
+  Damage damage{"link", std::string(what), {}, true};
+  std::optional<Tracefs> tracefs;
+  if (auto opened = Tracefs::Open(); opened.ok()) tracefs.emplace(std::move(*opened));
+  for (const size_t at : plans) {
+    const HookPlan& plan = plans_[at];
+    const Status status = AttachOne(plan, tracefs ? &*tracefs : nullptr);
+    damage.targets.push_back(plan.hook);
+    damage.restored = damage.restored && status.ok();
+    const std::lock_guard lock(coverage_mutex_);
+    for (HookCoverage& hook : coverage_) {
+      if (hook.hook != plan.hook || hook.state == HookState::kOff) continue;
+      if (status.ok()) {
+        hook.why = fmt::format("attached again: it was {}", what);
+      } else {
+        hook.state = HookState::kAbsent;
+        hook.why = fmt::format("it was {}, and could not be attached again: {}", what, status.message());
+      }
+    }
+  }
+  return damage;
+}
+
+// A slot that we did not fill hides somebody; ours that was emptied lets the
+// agent's own acts into the record, each a cause of the next.
+std::optional<Damage> CaptureImpl::InspectSelf() {
+  auto* slots = static_cast<SelfSlot*>(self_.at());
+  const auto agent = static_cast<uint32_t>(::getpid());
+  const bool expected = marked_.count(agent) != 0;
+  bool altered = false;
+  bool found = false;
+  for (uint32_t i = 0; i < kSelfSlots; ++i) {
+    const uint32_t held = __atomic_load_n(&slots[i].tgid, __ATOMIC_ACQUIRE);
+    if (held == 0) continue;
+    const auto ours = marked_.find(held);
+    const bool right = ours != marked_.end() && __atomic_load_n(&slots[i].cls, __ATOMIC_ACQUIRE) == ours->second;
+    found = found || (right && held == agent);
+    if (right) continue;
+    altered = true;
+    __atomic_store_n(&slots[i].tgid, 0, __ATOMIC_RELEASE);
+  }
+  if (expected && !found) {
+    altered = true;
+    MarkSelf(agent, NT_SELF_AGENT).Ignore();
+  }
+  if (!altered) return std::nullopt;
+  return Damage{"map", "altered", {"nt_self"}, true};
+}
+
+std::vector<Damage> CaptureImpl::Inspect(const std::vector<std::string>& deaf) {
+  // Attached anew and still deaf: once more does not help soon.
+  constexpr uint64_t kForceNs = 300'000'000'000;
+  std::vector<Damage> damage;
+  const std::vector<size_t> lost = links_.TakeLost();
+  if (!lost.empty()) damage.push_back(AttachAgain({lost.begin(), lost.end()}, "closed"));
+  const uint64_t now = clock_.BootNs();
+  if (lost.empty() && !deaf.empty() && (forced_ns_ == 0 || now > forced_ns_ + kForceNs)) {
+    forced_ns_ = now;
+    std::set<size_t> again;
+    for (const HookCoverage& hook : coverage_) {
+      const auto at = plan_of_hook_.find(hook.hook);
+      if (at != plan_of_hook_.end() && std::find(deaf.begin(), deaf.end(), hook.domain) != deaf.end()) {
+        again.insert(at->second);
+      }
+    }
+    links_.Detach(again);
+    if (!again.empty()) damage.push_back(AttachAgain(again, "deaf"));
+  }
+  if (auto self = InspectSelf()) damage.push_back(*std::move(self));
+  return damage;
 }
 
 }  // namespace

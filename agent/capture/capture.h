@@ -5,6 +5,7 @@
 #ifndef NODETRAIL_AGENT_CAPTURE_CAPTURE_H_
 #define NODETRAIL_AGENT_CAPTURE_CAPTURE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -38,6 +39,8 @@ struct CaptureOptions {
   uint64_t slack_ns = 2'000'000;
   // TCP sockets followed at once. Beyond: nt_cpu_stats.lost_map.
   uint32_t max_sockets = 65536;
+  // Signals to processes of another user are recorded, not only those to ours.
+  bool signals_cross_uid = false;
 };
 
 // "auto", "per_syscall", "sys_exit"; false if unknown.
@@ -63,9 +66,23 @@ class Capture : public RecordSource {
   // range, root_pid not alive.
   static Result<std::unique_ptr<Capture>> Open(const CaptureOptions& options);
 
+  // Maps and programs that are ours, by the kernel's ids.
+  [[nodiscard]] virtual std::vector<OwnObject> OwnObjects() const = 0;
+
+  // A map with the last signals to this process. Whoever keeps the descriptor can
+  // read them when this process is gone: ReadLastSignals.
+  [[nodiscard]] virtual int LastSignalsFd() const = 0;
+
+  // Coverage(), from any thread.
+  [[nodiscard]] virtual std::vector<HookCoverage> CoverageCopy() const = 0;
+
   // In the order of the object. Fails with what the kernel answers.
   [[nodiscard]] virtual Result<std::vector<ProgramCost>> Costs() const = 0;
 };
+
+// The records in the map behind `fd`, oldest first: each to be decoded and
+// doubted. Fails where it is no such map, of another version of the agent say.
+Result<std::vector<std::vector<std::byte>>> ReadLastSignals(int fd);
 
 // SHA-256 of the BPF object in this binary, 64 hex digits: what was loaded
 // into the kernel, stated in the trail.

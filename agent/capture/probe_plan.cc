@@ -21,6 +21,7 @@ const std::vector<Feeds>& Semantic() {
       {"sched_process_exec", "process", {"process.exec", "cred.change"}},
       {"sched_process_exit", "process", {"process.exit"}},
       {"inet_sock_set_state", "network", {"net.connect", "net.close"}},
+      {"signal_generate", "kernel", {"signal.send"}},
   };
   return kSemantic;
 }
@@ -61,7 +62,7 @@ std::vector<Feeds> MakeCalls() {
     const auto type = std::find_if(types.begin(), types.end(), [&](const ActType& t) { return t.type == call.type; });
     if (call.nr == 0 || type == types.end() || call.type == NT_EXEC_FAILED) continue;
     Feeds feeds{call.name, type->domain, {type->kind}, call.named};
-    if (call.type == NT_BPF_LOAD) feeds.kinds = {"bpf.load", "bpf.attach", "bpf.detach"};
+    if (call.type == NT_BPF_LOAD) feeds.kinds = {"bpf.load", "bpf.attach", "bpf.detach", "bpf.own"};
     calls.push_back(feeds);
   }
   return calls;

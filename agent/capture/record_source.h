@@ -50,6 +50,21 @@ struct SourceCounters {
   uint64_t skipped_probes = 0;
 };
 
+// A BPF map or program that the agent loaded.
+struct OwnObject {
+  nt_own_object object = NT_OWN_NONE;
+  uint32_t id = 0;  // the kernel's
+  std::string name;
+};
+
+// Of the source itself, something that was taken away or altered from outside.
+struct Damage {
+  std::string object;                // link, map
+  std::string what;                  // closed, deaf, altered
+  std::vector<std::string> targets;  // hooks, or the map's name
+  bool restored = false;             // all of them
+};
+
 // Owner: the composition root. Thread: pipeline only.
 class RecordSource {
  public:
@@ -77,6 +92,11 @@ class RecordSource {
   // counted in nt_cpu_stats.self[cls] instead of recorded. Until it exits. One of
   // NT_SELF_CANARY is recorded, also where it is out of scope.
   virtual Status MarkSelf(uint32_t tgid, nt_self_class cls) = 0;
+
+  // Looks whether everything is still as it was set up, and puts back what is
+  // not. `deaf`: domains whose hooks are there and tell nothing; they are attached
+  // anew. Coverage() says afterwards what is.
+  virtual std::vector<Damage> Inspect(const std::vector<std::string>& /*deaf*/) { return {}; }
 };
 
 }  // namespace nodetrail::agent

@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 
+#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -51,9 +52,24 @@ constexpr Name kKeyctl[] = {NT_NAME(KEYCTL_JOIN_SESSION_KEYRING),
                             NT_NAME(KEYCTL_RESTRICT_KEYRING),
                             NT_NAME(KEYCTL_MOVE)};
 // Numbers: <linux/bpf.h> of the build machine may be older than the kernel.
-constexpr Name kBpf[] = {
-    {5, "BPF_PROG_LOAD"},    {8, "BPF_PROG_ATTACH"},  {9, "BPF_PROG_DETACH"}, {17, "BPF_RAW_TRACEPOINT_OPEN"},
-    {28, "BPF_LINK_CREATE"}, {29, "BPF_LINK_UPDATE"}, {34, "BPF_LINK_DETACH"}};
+constexpr Name kBpf[] = {{2, "BPF_MAP_UPDATE_ELEM"},
+                         {3, "BPF_MAP_DELETE_ELEM"},
+                         {5, "BPF_PROG_LOAD"},
+                         {6, "BPF_OBJ_PIN"},
+                         {8, "BPF_PROG_ATTACH"},
+                         {9, "BPF_PROG_DETACH"},
+                         {10, "BPF_PROG_TEST_RUN"},
+                         {14, "BPF_MAP_GET_FD_BY_ID"},
+                         {17, "BPF_RAW_TRACEPOINT_OPEN"},
+                         {21, "BPF_MAP_LOOKUP_AND_DELETE_ELEM"},
+                         {22, "BPF_MAP_FREEZE"},
+                         {25, "BPF_MAP_LOOKUP_AND_DELETE_BATCH"},
+                         {26, "BPF_MAP_UPDATE_BATCH"},
+                         {27, "BPF_MAP_DELETE_BATCH"},
+                         {28, "BPF_LINK_CREATE"},
+                         {29, "BPF_LINK_UPDATE"},
+                         {34, "BPF_LINK_DETACH"},
+                         {35, "BPF_PROG_BIND_MAP"}};
 constexpr Name kReboot[] = {{0x01234567, "LINUX_REBOOT_CMD_RESTART"},    {0xcdef0123, "LINUX_REBOOT_CMD_HALT"},
                             {0x89abcdef, "LINUX_REBOOT_CMD_CAD_ON"},     {0, "LINUX_REBOOT_CMD_CAD_OFF"},
                             {0x4321fedc, "LINUX_REBOOT_CMD_POWER_OFF"},  {0xa1b2c3d4, "LINUX_REBOOT_CMD_RESTART2"},
@@ -82,6 +98,12 @@ std::string OneOf(std::span<const Name> names, uint64_t value) {
   return fmt::format("0x{:x}", value);
 }
 
+std::string SignalName(uint64_t number) {
+  // Above the named ones the C library has none; they are counted from SIGRTMIN.
+  const char* const name = number < 32 ? ::sigabbrev_np(static_cast<int>(number)) : nullptr;
+  return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", number);
+}
+
 std::string FlagsOf(std::span<const Name> names, uint64_t value) {
   std::string out;
   const auto add = [&out](std::string_view text) {
@@ -108,7 +130,9 @@ std::string OperationName(uint16_t type, const nt_act& act, bool compat32) {
     case NT_KEYCTL: return OneOf(kKeyctl, word(0));
     case NT_BPF_LOAD:
     case NT_BPF_ATTACH:
-    case NT_BPF_DETACH: return OneOf(kBpf, word(0));
+    case NT_BPF_DETACH:
+    case NT_BPF_OWN: return OneOf(kBpf, word(0));
+    case NT_SIGNAL: return SignalName(word(NT_SIGNAL_NUMBER));
     case NT_REBOOT: return OneOf(kReboot, word(2));
     case NT_NS_UNSHARE: return FlagsOf(kClone, word(0));
     case NT_NS_SETNS: return word(1) == 0 ? "any" : FlagsOf(kClone, word(1));

@@ -36,6 +36,11 @@ constexpr uint64_t kCounterIntervalNs = 100 * kMs;
 constexpr uint64_t kMaxWords = 12 * 1024;
 // A file-system walk: not more often, however much is lost.
 constexpr uint64_t kReapIntervalNs = 1000 * kMs;
+// Whether all hooks are still there is looked at this often, and while somebody
+// has his hands on the agent.
+constexpr uint64_t kInspectIntervalNs = 30'000 * kMs, kAlertIntervalNs = 500 * kMs, kAlertNs = 10'000 * kMs;
+// A batch for one word about a process costs a sync: others wait for the tick.
+constexpr uint64_t kTamperIntervalNs = 50 * kMs;
 // PROC_PID_INIT_INO of linux/proc_ns.h: pids there are the host's.
 constexpr uint32_t kInitPidNs = 0xeffffffc;
 constexpr auto kRelaxed = std::memory_order_relaxed;
@@ -101,6 +106,7 @@ class PipelineImpl final : public Pipeline {
         policy_(deps_.first_event_seq),
         hooks_(deps_.source->Coverage()),
         companions_(deps_.capture, deps_.proc, deps_.names, &ProbeFile),
+        tamper_(deps_.own, &ProbeFile),
         resource_(scrubber_),
         sink_fn_([this](std::span<const std::byte> record) { return OnRecord(record); }) {
     builder_.SetHost(deps_.host.SerializeAsString());
@@ -131,6 +137,14 @@ class PipelineImpl final : public Pipeline {
     return index < classes_.size() ? classes_[index] : EvidenceClass::kNormal;
   }
 
+  // Said by the agent, not in a batch yet.
+  struct Word {
+    event::v1::Kind kind;
+    event::v1::AgentEvent body;
+    uint64_t t_boot_ns;
+    std::optional<RawEvent> by;  // agent.tamper: the record of whoever it was, without tails
+  };
+
   bool OnRecord(std::span<const std::byte> record);
   void NoteHole(uint32_t cpu);
   void OnReject(Reject reason, std::span<const std::byte> record, const nt_header& header);
@@ -141,6 +155,10 @@ class PipelineImpl final : public Pipeline {
   void Say(event::v1::Kind kind, event::v1::AgentEvent body);
   void CloseOthers();
   void EmitWords();
+  void EmitBy(const Word& word, const RawEvent& by, Process* actor);
+  void TellTamper(const RawEvent& raw, Process* actor);
+  void TellPast(const std::vector<std::vector<std::byte>>& records, uint64_t after_boot_ns);
+  void Inspect(const std::vector<std::string>& deaf);
   void EmitSnapshots();
   [[nodiscard]] event::v1::AgentEvent DescribeCoverage() const;
   void EmitRejects();
@@ -161,6 +179,7 @@ class PipelineImpl final : public Pipeline {
   Policy policy_;
   HookTable hooks_;
   Companions companions_;
+  TamperWatch tamper_;
   ResourceReader resource_;
   BatchBuilder builder_;
   LossLedger ledger_;
@@ -173,12 +192,6 @@ class PipelineImpl final : public Pipeline {
   std::vector<std::pair<uint32_t, uint64_t>> snapshots_;  // still to be told
   size_t next_snapshot_ = 0;
 
-  // Said by the agent, not in a batch yet.
-  struct Word {
-    event::v1::Kind kind;
-    event::v1::AgentEvent body;
-    uint64_t t_boot_ns;
-  };
   std::vector<Word> words_;
 
   std::optional<BatchContent> pending_;  // closed, not taken by the sink yet
@@ -186,6 +199,7 @@ class PipelineImpl final : public Pipeline {
   uint64_t now_boot_ns_ = 0;
   uint64_t wall_offset_ns_ = 0;  // modulo 2^64: a wall clock before the epoch works too
   uint64_t critical_age_ns_ = 0, max_age_ns_ = 0, heartbeat_ns_ = 0;
+  uint64_t next_inspect_ns_ = 0, inspected_ns_ = 0, alert_until_ns_ = 0, last_tamper_batch_ns_ = 0;
   uint64_t next_heartbeat_ns_ = 0, last_counters_ns_ = 0, last_reap_ns_ = 0;
   bool reap_due_ = false;
   bool drained_ = false, settled_ = false, stop_told_ = false, stopped_ = false;
@@ -211,7 +225,7 @@ void PipelineImpl::EmitAgent(event::v1::Kind kind, const event::v1::AgentEvent& 
 }
 
 void PipelineImpl::Say(event::v1::Kind kind, event::v1::AgentEvent body) {
-  words_.push_back({kind, std::move(body), now_boot_ns_});
+  words_.push_back({kind, std::move(body), now_boot_ns_, {}});
 }
 
 void PipelineImpl::CloseOthers() {
@@ -227,11 +241,107 @@ void PipelineImpl::EmitWords() {
   size_t said = 0;
   while (said < words_.size() && !Blocked() && fatal_.ok()) {
     const Word& word = words_[said++];
-    EmitAgent(word.kind, word.body, word.t_boot_ns);
+    if (word.by) {
+      raw_ = *word.by;
+      EmitBy(word, raw_, table_.Actor(raw_));
+    } else {
+      EmitAgent(word.kind, word.body, word.t_boot_ns);
+    }
     if (builder_.raw_size() >= kMaxWords) Close(trail::v1::BATCH_TYPE_EVENTS);
   }
   words_.erase(words_.begin(), words_.begin() + static_cast<std::ptrdiff_t>(said));
   if (!Blocked() && fatal_.ok()) CloseOthers();
+}
+
+// A word about what a process did: the event has that process as its actor.
+void PipelineImpl::EmitBy(const Word& word, const RawEvent& by, Process* actor) {
+  EventFacts facts;
+  facts.raw = &by;
+  facts.kind = word.kind;
+  facts.actor = actor;
+  facts.said = &word.body;
+  facts.t_wall_ns = Wall(by.header.ktime_boot_ns);
+  AddToDictionary(actor, nullptr);
+  facts.seq = policy_.TakeSeq();
+  encoder_.Encode(facts, builder_.BeginEvent());
+  builder_.EndEvent(facts.seq, by.header.ktime_boot_ns, facts.t_wall_ns, Class(word.kind));
+}
+
+// After the event itself: facts_ are its.
+void PipelineImpl::TellTamper(const RawEvent& raw, Process* actor) {
+  std::optional<event::v1::Tamper> tamper = tamper_.Judge(facts_);
+  if (!tamper) return;
+  alert_until_ns_ = now_boot_ns_ + kAlertNs;
+  next_inspect_ns_ = std::min(next_inspect_ns_, now_boot_ns_ + kAlertIntervalNs);
+  if (tamper_.Repeated(facts_, *tamper)) return;
+  tamper->set_event_seq(facts_.seq);
+  // This thread runs again: so long did it stand still, and no longer.
+  const uint64_t now = deps_.clock->BootNs();
+  if ((tamper->what() == "SIGSTOP" || tamper->what() == "SIGTSTP") && now > raw.header.ktime_boot_ns) {
+    tamper->set_stopped_ns(now - raw.header.ktime_boot_ns);
+  }
+  Word word{event::v1::KIND_AGENT_TAMPER, {}, raw.header.ktime_boot_ns, raw};
+  *word.body.mutable_tamper() = *std::move(tamper);
+  if (now_boot_ns_ >= last_tamper_batch_ns_ + kTamperIntervalNs) {
+    last_tamper_batch_ns_ = now_boot_ns_;
+    CloseOthers();
+    if (!Blocked() && fatal_.ok()) {
+      EmitBy(word, raw, actor);
+      CloseOthers();
+      return;
+    }
+  }
+  word.by->tails.fill({});
+  word.by->present = 0;
+  words_.push_back(std::move(word));
+}
+
+// What the run before could no longer tell: who killed it, say.
+void PipelineImpl::TellPast(const std::vector<std::vector<std::byte>>& records, uint64_t after_boot_ns) {
+  RawEvent raw;
+  for (const std::vector<std::byte>& record : records) {
+    if (Decode(record, &raw) != Reject::kNone) continue;
+    // What was before its last batch, that run has told itself.
+    if (raw.header.ktime_boot_ns > now_boot_ns_ || raw.header.ktime_boot_ns <= after_boot_ns) continue;
+    std::optional<event::v1::Tamper> tamper = TamperWatch::JudgePast(raw);
+    if (!tamper) continue;
+    if (tamper->actor_is().empty()) tamper->set_actor_is("the probes of the run before kept it");
+    Word word{event::v1::KIND_AGENT_TAMPER, {}, raw.header.ktime_boot_ns, raw};
+    *word.body.mutable_tamper() = *std::move(tamper);
+    words_.push_back(std::move(word));
+  }
+}
+
+// What was found and put back is told with the time in which it can have been so:
+// what the hooks would have told meanwhile is lost, and nobody counted it.
+void PipelineImpl::Inspect(const std::vector<std::string>& deaf) {
+  const uint64_t last = inspected_ns_;
+  inspected_ns_ = now_boot_ns_;
+  next_inspect_ns_ = now_boot_ns_ + (now_boot_ns_ < alert_until_ns_ ? kAlertIntervalNs : kInspectIntervalNs);
+  const std::vector<Damage> damage = deps_.source->Inspect(deaf);
+  for (const Damage& found : damage) {
+    event::v1::AgentEvent body;
+    event::v1::Tamper* tamper = body.mutable_tamper();
+    tamper->set_object(found.object);
+    tamper->set_what(found.what);
+    tamper->set_target(fmt::format("{}", fmt::join(found.targets, " ")));
+    tamper->set_restored(found.restored);
+    body.set_count(found.targets.size());
+    body.set_from_boot_ns(last);
+    body.set_to_boot_ns(deps_.clock->BootNs());
+    body.set_from_wall_ns(Wall(body.from_boot_ns()));
+    body.set_to_wall_ns(Wall(body.to_boot_ns()));
+    Word word{event::v1::KIND_AGENT_TAMPER, std::move(body), now_boot_ns_, {}};
+    if (const auto* suspect = tamper_.SuspectOf(found.object, now_boot_ns_)) {
+      word.by = suspect->raw;
+      word.by->header.ktime_boot_ns = now_boot_ns_;  // it is told now
+      word.body.mutable_tamper()->set_actor_is(std::string(suspect->is));
+    }
+    log::Error(fmt::format("{} of ours {}: {}; {}", found.object, found.what, word.body.tamper().target(),
+                           found.restored ? "put back" : "could not be put back"));
+    words_.push_back(std::move(word));
+  }
+  if (!damage.empty()) Say(event::v1::KIND_AGENT_COVERAGE, DescribeCoverage());
 }
 
 event::v1::AgentEvent PipelineImpl::DescribeCoverage() const {
@@ -262,6 +372,7 @@ Status PipelineImpl::Start(const StartInfo& info) {
   Say(event::v1::KIND_AGENT_START, std::move(start));
   Say(event::v1::KIND_AGENT_COVERAGE, DescribeCoverage());
   if (info.gap) Say(event::v1::KIND_AGENT_GAP, *info.gap);
+  TellPast(info.last_signals, info.gap ? info.gap->from_boot_ns() : 0);
   EmitWords();
   for (Process* process : table_.Seeded()) {
     MarkIfCompanion(process);
@@ -269,7 +380,9 @@ Status PipelineImpl::Start(const StartInfo& info) {
   }
   EmitSnapshots();
   next_heartbeat_ns_ = now_boot_ns_ + heartbeat_ns_;
-  last_counters_ns_ = now_boot_ns_;
+  last_counters_ns_ = inspected_ns_ = now_boot_ns_;
+  next_inspect_ns_ = now_boot_ns_ + kInspectIntervalNs;
+  tamper_.Poll(now_boot_ns_);
   Publish();
   return fatal_;
 }
@@ -388,7 +501,7 @@ void PipelineImpl::OnEvent(RawEvent& raw) {
   facts_.child = child;
   resource_.Read(raw, replaced.get(), &facts_);
   // A pid is the caller's word; only in the host's pid namespace it is ours.
-  if (facts_.target_pid != 0 && raw.task.pid_ns == kInitPidNs) {
+  if (facts_.target_pid != 0 && (raw.task.pid_ns == kInitPidNs || type == NT_SIGNAL)) {
     facts_.target = table_.Newest(facts_.target_pid);
   }
   if (type == NT_NET_UNIX_CONNECT && raw.body.socket.peer_start_boottime_ns != 0) {
@@ -400,6 +513,7 @@ void PipelineImpl::OnEvent(RawEvent& raw) {
   AddToDictionary(actor, child);
   encoder_.Encode(facts_, builder_.BeginEvent());
   builder_.EndEvent(facts_.seq, raw.header.ktime_boot_ns, facts_.t_wall_ns, Class(facts_.kind));
+  TellTamper(raw, actor);
   if (type == NT_EXIT) table_.Exit(actor);
   stats_.last_event_boot_ns.store(raw.header.ktime_boot_ns, kRelaxed);
 }
@@ -565,8 +679,17 @@ Status PipelineImpl::Tick() {
   if (!Blocked() && now_boot_ns_ - last_counters_ns_ >= kCounterIntervalNs) NT_RETURN_IF_ERROR(SettleLosses());
   // The rings are empty and losses are counted: now a verdict is one.
   if (!Blocked() && deps_.selftest != nullptr) {
-    if (auto said = deps_.selftest->Poll(now_boot_ns_, ledger_.last())) Say(event::v1::KIND_AGENT_SELFTEST, *said);
+    if (auto said = deps_.selftest->Poll(now_boot_ns_, ledger_.last())) {
+      std::vector<std::string> deaf;
+      for (const auto& domain : said->domains()) {
+        if (domain.state() == HearingName(Hearing::kDeaf)) deaf.push_back(domain.domain());
+      }
+      Say(event::v1::KIND_AGENT_SELFTEST, *std::move(said));
+      if (!deaf.empty()) Inspect(deaf);
+    }
   }
+  tamper_.Poll(now_boot_ns_);
+  if (!Blocked() && now_boot_ns_ >= next_inspect_ns_) Inspect({});
   if (!Blocked()) EmitWords();
   if (!Blocked() && fatal_.ok() && now_boot_ns_ >= next_heartbeat_ns_) NT_RETURN_IF_ERROR(Heartbeat());
   if (!Blocked() && !builder_.empty()) {

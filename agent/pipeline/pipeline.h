@@ -6,6 +6,7 @@
 #ifndef NODETRAIL_AGENT_PIPELINE_PIPELINE_H_
 #define NODETRAIL_AGENT_PIPELINE_PIPELINE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,12 +14,14 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "agent/attribute/proc_reader.h"
 #include "agent/attribute/scrubber.h"
 #include "agent/capture/record_source.h"
 #include "agent/enrich/name_resolver.h"
 #include "agent/pipeline/batch_sink.h"
+#include "agent/pipeline/tamper.h"
 #include "agent/selftest/selftest.h"
 #include "nodetrail/base/clock.h"
 #include "nodetrail/base/status.h"
@@ -35,6 +38,7 @@ struct Dependencies {
   NameResolver* names = nullptr;
   BatchSink* sink = nullptr;
   Selftest* selftest = nullptr;  // null: none
+  OwnThings own;                 // what agent.tamper tells of
   // Takes secrets out. Null: the built-in rules and those of `redact`.
   Scrubber* scrubber = nullptr;
 
@@ -60,6 +64,8 @@ struct StartInfo {
   std::string version;         // of the agent
   // Becomes an agent.gap event: an interval nobody observed, up to this start.
   std::optional<event::v1::AgentEvent> gap;
+  // Records of signals that the run before received, as its probes kept them.
+  std::vector<std::vector<std::byte>> last_signals;
 };
 
 // Cumulative since Start().

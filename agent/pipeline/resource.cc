@@ -142,6 +142,15 @@ void ResourceReader::ReadAct(const RawEvent& raw, EventFacts* facts) {
   const nt_act& act = raw.body.act;
   const bool compat = (raw.header.flags & NT_F_COMPAT32) != 0;
   const bool ring = (raw.header.flags & NT_F_IO_URING) != 0;
+  if (raw.header.type == NT_SIGNAL) {
+    // The kernel's own word, whatever the sender's pid namespace is.
+    facts->operation = OperationName(raw.header.type, act, false);
+    facts->target_pid = static_cast<uint32_t>(act.args[NT_SIGNAL_TGID]);
+    if ((act.has & NT_ACT_BY_KERNEL) != 0) {
+      facts->gaps.push_back({"actor", "the kernel sent the signal while this process ran"});
+    }
+    return;
+  }
   const ActCall* call = FindActCall(act.syscall_nr, compat);
   facts->syscall = ring ? kUringCall : SyscallName(act.syscall_nr, compat);
   facts->operation = OperationName(raw.header.type, act, compat);

@@ -92,9 +92,16 @@ class ReplaySource final : public RecordSource {
     return OkStatus();
   }
 
+  std::vector<Damage> Inspect(const std::vector<std::string>& deaf) override {
+    inspections.push_back(deaf);
+    return std::exchange(damage, {});
+  }
+
   [[nodiscard]] size_t queued() const { return queue_.size(); }
 
   std::map<uint32_t, nt_self_class> marked;
+  std::vector<std::vector<std::string>> inspections;
+  std::vector<Damage> damage;  // what the next Inspect finds
   uint64_t drains = 0;
   Status drain_status;     // what Drain answers when not OK
   Status counters_status;  // what ReadCounters answers when not OK

@@ -170,6 +170,8 @@ enum {
 	T(NT_MEMFD_CREATE, "kernel", "memfd.create")           \
 	T(NT_USERFAULTFD, "kernel", "userfaultfd")             \
 	T(NT_IO_URING_SETUP, "kernel", "io_uring.setup")       \
+	T(NT_SIGNAL, "kernel", "signal.send")                  \
+	T(NT_BPF_OWN, "kernel", "bpf.own")                     \
 	T(NT_EXEC_FAILED, "process", "process.exec_failed")
 
 #endif /* NODETRAIL_ABI_ACTS_H_ */

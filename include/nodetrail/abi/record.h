@@ -111,7 +111,10 @@ enum nt_type {
 	NT_NET_UNIX_CONNECT = 52,
 	NT_NET_RAW_SOCKET = 53,
 	NT_NET_PACKET_SOCKET = 54,
-	NT_TYPE_LAST = NT_NET_PACKET_SOCKET,
+	/* struct nt_act again */
+	NT_SIGNAL = 55,
+	NT_BPF_OWN = 56,
+	NT_TYPE_LAST = NT_BPF_OWN,
 	NT_TYPE_MAX = 64,    /* size of the counter arrays, a power of two */
 };
 
@@ -275,6 +278,35 @@ struct nt_act {
 };
 #define NT_ACT_READ_LATE (1u << 0)   /* a string could be read only at exit */
 #define NT_ACT_KERNEL_TEXT (1u << 1) /* NT_TAIL_TEXT is the kernel's own */
+#define NT_ACT_BY_KERNEL (1u << 2)   /* NT_SIGNAL: the kernel sent it, in the task's context */
+
+/* NT_SIGNAL is no call: args are these, syscall_nr is 0. */
+enum nt_signal_arg {
+	NT_SIGNAL_NUMBER = 0,
+	NT_SIGNAL_CODE = 1,    /* si_code, sign extended */
+	NT_SIGNAL_TGID = 2,    /* of whom it is for, initial pid namespace */
+	NT_SIGNAL_TID = 3,
+	NT_SIGNAL_START = 4,   /* its group leader's start_boottime */
+	NT_SIGNAL_RESULT = 5,  /* 0 delivered, 1 ignored, 2 pending already, 3 and 4 no memory */
+};
+
+/* NT_BPF_OWN: of bpf(2)'s three arguments the first is kept, then come these. */
+enum nt_own_arg {
+	NT_OWN_COMMAND = 0,    /* enum bpf_cmd */
+	NT_OWN_OBJECT = 1,     /* enum nt_own_object */
+	NT_OWN_ID = 2,         /* the kernel's id; of a link that of its program */
+};
+
+enum nt_own_object {
+	NT_OWN_NONE = 0,
+	NT_OWN_MAP = 1,
+	NT_OWN_PROGRAM = 2,
+	NT_OWN_LINK = 3,
+};
+
+/* Signals to the agent that end or stop it, the last ones: what the next run
+ * reads when this one was killed. Records as in the ring, without tails. */
+#define NT_LAST_SIGNALS 8u
 
 struct nt_net {            /* NT_NET_* ; the task is the owner, not whoever ran the softirq */
 	nt_u64 cookie;         /* socket cookie */
