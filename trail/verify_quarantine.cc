@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "nodetrail/base/guard.h"
+
 namespace nodetrail::trail {
 
 QuarantineCheck::QuarantineCheck(const TrailReader& reader, Findings* findings) : findings_(findings) {
@@ -43,7 +45,8 @@ void QuarantineCheck::Take(const v1::BatchHeader& header, const Hash& batch_hash
   for (auto it = first; it != last; ++it) {
     const Rival& rival = it->second;
     // With a key that the log does not know it is anybody's.
-    if (rival.batch_hash == batch_hash || rival.signer_key != header.signer_key()) continue;
+    const bool rivals = rival.batch_hash != batch_hash && rival.signer_key == header.signer_key();
+    if (!NT_GUARD(verify_quarantine, rivals)) continue;
     findings_->Add(FindingKind::kTamper, reason::kEquivocation,
                    "equivocation: the same key signed another batch for this position, which came and is in "
                    "quarantine: the machine or its key was copied",

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "agent/ship/ship_stream.h"
+#include "nodetrail/base/guard.h"
 #include "nodetrail/base/log.h"
 #include "nodetrail/base/revocation.h"
 #include "nodetrail/base/tls_files.h"
@@ -320,7 +321,7 @@ class Shipper::Impl {
 
   std::optional<End> Acked(const ingest::v1::Ack& ack) {
     const BatchPosition at{ack.epoch(), ack.seq()};
-    const bool kept = ack.level() == ingest::v1::ACK_LEVEL_KEPT && Lacks(at);
+    const bool kept = ack.level() == ingest::v1::ACK_LEVEL_KEPT && !NT_GUARD(ship_kept_unasked, !Lacks(at));
     if (in_flight_.empty() || in_flight_.front().position != at ||
         ack.batch_hash() != trail::View(in_flight_.front().batch_hash) ||
         (!kept && ack.level() != ingest::v1::ACK_LEVEL_DURABLE)) {
@@ -425,8 +426,8 @@ class Shipper::Impl {
   // The first was kept beside the log, and the log provably has what follows
   // it: the trail shows a hole there, whatever becomes of what was kept.
   [[nodiscard]] bool ShowsAsHole() const {
-    return awaited_.front().kept &&
-           std::any_of(awaited_.begin(), awaited_.end(), [](const InFlight& b) { return b.released; });
+    const bool follows = std::any_of(awaited_.begin(), awaited_.end(), [](const InFlight& b) { return b.released; });
+    return awaited_.front().kept && !NT_GUARD(ship_kept_unproven, !follows);
   }
 
   // Acknowledgements that arrived together cost the spool one write.

@@ -503,15 +503,15 @@ ServerMessage Committer::KeepLate(const std::string& agent_id, const ingest::v1:
   trail::ChainResult refused;
   refused.leaf = leaf;
   Status holds;
-  if (!trail::VerifyLeafSignature(leaf)) {
+  if (NT_GUARD(late_signature, !trail::VerifyLeafSignature(leaf))) {
     refused.verdict = trail::ChainVerdict::kBadSignature;
     holds = InvalidArgument("the signature does not belong to header and signer_key");
-  } else if (frame.eviction().empty() || !frame.body().empty()) {
-    refused.verdict = trail::ChainVerdict::kBadBody;
-    holds = trail::CheckStoredBody(frame.body(), leaf.header);
   } else {
+    const bool stored = frame.eviction().empty() || !frame.body().empty();
+    Status fits = stored ? trail::CheckStoredBody(frame.body(), leaf.header)
+                         : trail::CheckEviction(frame.eviction(), leaf.header, leaf.batch_hash, identity_cas_);
+    if (NT_GUARD(late_body, !fits.ok())) holds = std::move(fits);
     refused.verdict = trail::ChainVerdict::kBadBody;
-    holds = trail::CheckEviction(frame.eviction(), leaf.header, leaf.batch_hash, identity_cas_);
   }
   ServerMessage answer;
   if (!holds.ok()) {

@@ -119,6 +119,11 @@ TEST_F(Attack, T21_CloneKey) {
         answer.has_nack() && answer.nack().reason() == ingest::v1::NACK_REASON_EQUIVOCATION &&
             site.committer->Totals().equivocations == 1 && site.committer->Totals().quarantined == 1,
         answer.ShortDebugString());
+  // Two hosts that went on as one may not pass as one that is whole.
+  ASSERT_EQ(site.Sign(), "");
+  const auto told = site.Verify();
+  Found("verifier: exit 3, by what the collector quarantined", static_cast<int>(told.verdict) == 3,
+        VerifyReportText(told));
   // A collector that puts both into its log.
   Ground ground;
   ground.policy.identity_ca_pem = ca.CertPem();

@@ -117,9 +117,10 @@ std::span<const Row> Rows() {
       {"T21",
        "T21_CloneKey",
        "clone a machine with its live key",
-       {"collector: equivocation, both kept as evidence", kVerifier},
-       {"chain_past", "chain_event_numbers"},
-       ""},
+       {"collector: equivocation, both kept as evidence", "verifier: exit 3, by what the collector quarantined",
+        kVerifier},
+       {"chain_past", "chain_event_numbers", "verify_quarantine"},
+       "A collector that throws the second batch away; an auditor who has a bundle, which takes no quarantine along"},
       {"T22",
        "T22_ClockBackAndForward",
        "set the node's clock forward and back",
@@ -209,6 +210,13 @@ std::span<const Row> Rows() {
        {"agent: tamper alarm at its next start", kRefused},
        {"spool_chain", "spool_signature", "chain_signature"},
        ""},
+      {"T36",
+       "T36_SaidToBeKept",
+       "say that a batch which came late is kept beside the log, and drop it; put there what no agent signed",
+       {"agent: takes no such answer of what it was not asked for",
+        "agent: deletes nothing unless the log goes on behind it", kRefused, "verifier: exit 2"},
+       {"ship_kept_unasked", "ship_kept_unproven", "late_signature", "late_body", "verify_hole"},
+       "Whether it was kept: who asks the collector for it finds out, and the hole shows all the same"},
   };
   return rows;
 }
