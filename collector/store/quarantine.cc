@@ -22,11 +22,28 @@ Result<std::unique_ptr<Quarantine>> Quarantine::Open(const std::string& dir, con
     if (ec) return ErrnoStatus(ec.value(), fmt::format("quarantine: read {}", dir));
     std::error_code size_error;
     const uint64_t size = it->is_regular_file(size_error) ? it->file_size(size_error) : 0;
-    ++out->files_;
-    out->bytes_ += size_error ? 0 : size;
+    const std::string name = it->path().filename().string();
+    // <agent>-<digest>.<what>; an agent id may have dashes of its own.
+    out->Count(name.substr(0, name.rfind('-')), 1, size_error ? 0 : size);
     if (it->path().extension() == ".reason") ++out->batches_;
   }
   return out;
+}
+
+void Quarantine::Count(std::string_view agent_id, uint64_t files, uint64_t bytes) {
+  Usage& agent = agents_[std::string(agent_id)];
+  for (Usage* usage : {&all_, &agent}) {
+    usage->files += files;
+    usage->bytes += bytes;
+  }
+}
+
+bool Quarantine::Fits(std::string_view agent_id, uint64_t files, uint64_t bytes) const {
+  const auto within = [&](const Usage& used, uint64_t part) {
+    return used.files + files <= limits_.max_files / part && used.bytes + bytes <= limits_.max_bytes / part;
+  };
+  const auto agent = agents_.find(agent_id);
+  return within(all_, 1) && (within(all_, 2) || within(agent == agents_.end() ? Usage() : agent->second, 4));
 }
 
 Status Quarantine::Keep(std::string_view agent_id, std::string_view leaf, std::string_view body,
@@ -42,12 +59,11 @@ Result<bool> Quarantine::TryKeep(std::string_view agent_id, std::string_view lea
   const std::string base = fmt::format("{}/{}-{}", dir_, agent_id, digest);
   if (::access((base + ".reason").c_str(), F_OK) == 0) return true;
   const uint64_t bytes = leaf.size() + body.size() + reason.size() + 1;
-  if (files_ + 3 > limits_.max_files || bytes_ + bytes > limits_.max_bytes) return false;
+  if (!Fits(agent_id, 3, bytes)) return false;
   NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".leaf", leaf, 0640));
   if (!body.empty()) NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".body", body, 0640));
   NT_RETURN_IF_ERROR(WriteFileAtomically(base + ".reason", fmt::format("{}\n", reason), 0640));
-  files_ += body.empty() ? 2U : 3U;
-  bytes_ += bytes;
+  Count(agent_id, body.empty() ? 2U : 3U, bytes);
   ++batches_;
   return true;
 }

@@ -7,6 +7,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,7 +18,8 @@
 namespace nodetrail::collector {
 
 // Bounded: whoever can send rubbish must not fill the disk. Beyond the bounds
-// a batch is counted and logged, not kept.
+// a batch is counted and logged, not kept. Half of it is for agents that have no
+// more than a quarter each: what one sends can't keep out the evidence of others.
 struct QuarantineLimits {
   uint64_t max_files = 1000;
   uint64_t max_bytes = 64U << 20;
@@ -42,10 +45,17 @@ class Quarantine {
  private:
   Quarantine(std::string dir, const QuarantineLimits& limits) : dir_(std::move(dir)), limits_(limits) {}
 
+  struct Usage {
+    uint64_t files = 0;
+    uint64_t bytes = 0;
+  };
+  void Count(std::string_view agent_id, uint64_t files, uint64_t bytes);
+  [[nodiscard]] bool Fits(std::string_view agent_id, uint64_t files, uint64_t bytes) const;
+
   const std::string dir_;
   const QuarantineLimits limits_;
-  uint64_t files_ = 0;
-  uint64_t bytes_ = 0;
+  Usage all_;
+  std::map<std::string, Usage, std::less<>> agents_;
   std::atomic<uint64_t> batches_ = 0;
   std::atomic<uint64_t> dropped_ = 0;
 };

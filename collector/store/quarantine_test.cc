@@ -20,10 +20,32 @@ TEST(QuarantineTest, IsBoundedInFiles) {
   const nodetrail::testing::TempDir dir;
   auto q = Quarantine::Open(dir.path() + "/q", {.max_files = 30, .max_bytes = 1 << 20});
   ASSERT_TRUE(q.ok());
-  for (int i = 0; i < 100; ++i) ASSERT_TRUE((*q)->Keep("a", fmt::format("leaf {}", i), "body", "why").ok());
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE((*q)->Keep(fmt::format("a-{}", i), fmt::format("leaf {}", i), "body", "why").ok());
+  }
   EXPECT_EQ((*q)->batches(), 10U);
   EXPECT_EQ((*q)->dropped(), 90U);
   EXPECT_EQ(Files(dir.path() + "/q"), 30U);
+}
+
+TEST(QuarantineTest, OneAgentLeavesRoomForOthersOverRestarts) {
+  const nodetrail::testing::TempDir dir;
+  const QuarantineLimits limits{.max_files = 24, .max_bytes = 1 << 20};
+  for (int run = 0; run < 2; ++run) {
+    auto q = Quarantine::Open(dir.path(), limits);
+    ASSERT_TRUE(q.ok());
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE((*q)->TryKeep("web-1", fmt::format("{} {}", run, i), "b", "why").ok());
+    EXPECT_EQ((*q)->batches(), 4U) << "half of all";
+  }
+  auto q = Quarantine::Open(dir.path(), limits);
+  ASSERT_TRUE(q.ok());
+  // Each of the others has its quarter, also one whose name begins like that.
+  for (const char* agent : {"web", "web-2"}) {
+    EXPECT_TRUE(*(*q)->TryKeep(agent, "first", agent, "why"));
+    EXPECT_TRUE(*(*q)->TryKeep(agent, "second", agent, "why"));
+    EXPECT_FALSE(*(*q)->TryKeep(agent, "third", agent, "why"));
+  }
+  EXPECT_FALSE(*(*q)->TryKeep("web-3", "leaf", "body", "why")) << "now it is full";
 }
 
 TEST(QuarantineTest, IsBoundedInBytesOverRestarts) {
@@ -32,7 +54,8 @@ TEST(QuarantineTest, IsBoundedInBytesOverRestarts) {
     auto q = Quarantine::Open(dir.path(), {.max_files = 1000, .max_bytes = 10'000});
     ASSERT_TRUE(q.ok());
     for (int i = 0; i < 10; ++i) {
-      ASSERT_TRUE((*q)->Keep("a", fmt::format("{} {}", run, i), std::string(1500, 'x'), "why").ok());
+      const std::string agent = fmt::format("a{}", i);
+      ASSERT_TRUE((*q)->Keep(agent, fmt::format("{} {}", run, i), std::string(1500, 'x'), "why").ok());
     }
     EXPECT_EQ((*q)->batches(), 6U);
   }
