@@ -113,9 +113,11 @@ guest_image() { # OUT RUN-SCRIPT PROGRAM…
   rm -rf "$tree"
 }
 
-# The machine of all guests, as a command in guest_machine.
+# The machine of all guests, as a command in guest_machine. GUEST_CPUS=1 where probes are attached
+# over and over: of two emulated CPUs one can meet the breakpoint by which the other patches an
+# instruction after the patch is done, and the kernel takes that for a fault of its own.
 guest_set_machine() { # VMLINUZ IMAGE LOG
-  guest_machine=(qemu-system-x86_64 -accel "tcg,thread=multi" -cpu max -smp 2 -m "${GUEST_MEMORY:-1024}"
+  guest_machine=(qemu-system-x86_64 -accel "tcg,thread=multi" -cpu max -smp "${GUEST_CPUS:-2}" -m "${GUEST_MEMORY:-1024}"
     -nodefaults -no-user-config -display none -no-reboot -kernel "$1" -initrd "$2"
     -append "console=ttyS0 quiet panic=-1 ${GUEST_APPEND:-}"
     -serial "file:$3.console" -serial "file:$3.out")
