@@ -7,7 +7,7 @@
 # The packages of this tree under a real systemd, in a guest with Debian 12's
 # kernel, with rows of the fault table; and a machine that is copied as it runs.
 verb_test_guest() { # [--seconds N]
-  local seconds=420 failed=0 out=$root/build/guest/systemd rows=$root/build/log/guest-rows.txt
+  local seconds=700 failed=0 out=$root/build/guest/systemd rows=$root/build/log/guest-rows.txt
   # shellcheck source=tests/guest/lib.sh
   . tests/guest/lib.sh
   # shellcheck source=tests/guest/clone.sh
