@@ -68,7 +68,7 @@ function document(jobs) {
     "(QEMU in software emulation, Debian's cloud kernels). Each test does one act and compares every field of what the probes tell.",
     "A number: so many tests passed, with per-syscall tracepoints and with `tp_btf/sys_exit`; one number when it is the same with both.",
     "*refused*: the kernel is below the floor ([ADR 5](adr/0005-kernel-floor.md)); the probes don't load, and say why.",
-    "*Verifier*: no program takes the kernel's verifier more than 10 % more instructions than [bpf/insns.tsv](../bpf/insns.tsv) has for that kernel with two CPUs; these guests have one, with which it walks up to a seventh less.",
+    "*Verifier*: no program takes the kernel's verifier more than 10 % more instructions than [bpf/insns.tsv](../bpf/insns.tsv) has for that kernel with two CPUs; these guests have one, with which it walks up to a fifth less.",
     "",
     `| kernel | release tested | ${suites.map((suite) => suite.replace(/Test$/, "")).join(" | ")} |`,
     `|---|---|${suites.map(() => "---").join("|")}|`,
