@@ -556,13 +556,13 @@ Result<SourceCounters> CaptureImpl::ReadCounters() {
   counters.cpus.resize(possible_cpus_);
   const auto* stats = static_cast<const nt_cpu_stats*>(stats_.at());
   for (uint32_t cpu = 0; cpu < possible_cpus_; ++cpu) {
-    // The kernel adds while we read: word by word, so that no value is torn.
+    // The kernel adds while we read: word by word, so that no value is torn, and each before
+    // the sequence number, so that none is younger than it.
     const auto* from = reinterpret_cast<const uint64_t*>(stats + cpu);
     auto* to = reinterpret_cast<uint64_t*>(&counters.cpus[cpu]);
     for (size_t i = 0; i < sizeof(nt_cpu_stats) / sizeof(uint64_t); ++i) {
-      to[i] = __atomic_load_n(from + i, __ATOMIC_RELAXED);
+      to[i] = __atomic_load_n(from + i, __ATOMIC_ACQUIRE);
     }
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
     counters.cpus[cpu].cpu_seq = __atomic_load_n(&stats[cpu].cpu_seq, __ATOMIC_RELAXED);
   }
   counters.bulk = merge_.BulkUse();
