@@ -222,11 +222,29 @@ void ChainsCheck::Declare(AgentState* agent, const v1::BatchHeader& h, const eve
   if (agent->coverage.losses.size() < policy_.max_findings) agent->coverage.losses.push_back(std::move(loss));
 }
 
+// Whether each batch of the hole is in a range that a later epoch says its spool
+// lost: one statement need not cover it all, a spool may lose one batch today and
+// its neighbour tomorrow. Only a later epoch may say so: its opening is signed by
+// the identity key, and so vouches for the batches after the hole. `losses` in the
+// order of their first batch.
+bool ChainsCheck::IsDeclared(const ChainHole& hole, const std::vector<AgentState::SpoolLoss>& losses) {
+  uint64_t next = hole.from_seq;
+  for (const AgentState::SpoolLoss& loss : losses) {
+    if (loss.declared_in <= hole.epoch || loss.batches.epoch != hole.epoch || loss.batches.to_seq < next) continue;
+    if (loss.batches.from_seq > next) return false;
+    if (loss.batches.to_seq >= hole.to_seq) return true;
+    next = loss.batches.to_seq + 1;
+  }
+  return false;
+}
+
 void ChainsCheck::FinishAgent(AgentState* agent, bool root_broken) {
   ReportRestart(agent);
   const ChainHead& head = agent->chain.state().head;
   const std::string& id = agent->coverage.agent_id;
   ReportCounters(agent, BatchName(id, head.epoch, head.seq));
+  std::stable_sort(agent->spool_losses.begin(), agent->spool_losses.end(),
+                   [](const auto& a, const auto& b) { return a.batches.from_seq < b.batches.from_seq; });
   for (const AgentState::OpenHole& open : agent->holes) {
     const ChainHole& hole = open.hole;
     agent->coverage.holes.push_back(hole);
@@ -234,12 +252,7 @@ void ChainsCheck::FinishAgent(AgentState* agent, bool root_broken) {
     const std::string range = hole.from_seq == hole.to_seq
                                   ? fmt::format("batch {}", name)
                                   : fmt::format("batches {} to {}", name, BatchName(id, hole.epoch, hole.to_seq));
-    // Only a later epoch may say so: its opening is signed by the identity
-    // key, and so vouches for the batches after the hole.
-    const bool declared = std::any_of(agent->spool_losses.begin(), agent->spool_losses.end(), [&](const auto& loss) {
-      return loss.declared_in > hole.epoch && loss.batches.epoch == hole.epoch &&
-             loss.batches.from_seq <= hole.from_seq && loss.batches.to_seq >= hole.to_seq;
-    });
+    const bool declared = IsDeclared(hole, agent->spool_losses);
     if (root_broken) {
       findings_->Add(FindingKind::kTamper, reason::kHole,
                      fmt::format("{} missing, and the root does not agree: removed from the log", range), name,

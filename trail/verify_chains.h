@@ -85,6 +85,7 @@ class ChainsCheck {
   void ReportRestart(AgentState* agent);
   void ReportCounters(AgentState* agent, const std::string& batch);
   [[nodiscard]] CoverageTimeline EmptyTimeline() const;
+  static bool IsDeclared(const ChainHole& hole, const std::vector<AgentState::SpoolLoss>& losses);
   void FinishAgent(AgentState* agent, bool root_broken);
 
   const VerifyPolicy& policy_;

@@ -345,6 +345,25 @@ TEST_F(VerifyTest, AHoleThatALaterEpochDeclaresIsDeclaredLoss) {
   EXPECT_EQ(report.verdict, TrailVerdict::kDeclaredLoss) << VerifyReportText(report);
 }
 
+// A hole of batches 1 to 3. A range that ends before it begins covers nothing, nor
+// does one of another epoch.
+TEST_F(VerifyTest, SeveralStatementsMayCoverAHoleTogether) {
+  const auto loss = &TestAgent::SpoolLossEvent;
+  Append(agent_.Batch());
+  for (int i = 0; i < 3; ++i) agent_.Batch();
+  Append(agent_.Batch());
+  agent_.Restart();
+  Append(agent_.BatchOf({agent_.GapEvent(), loss(1, 3, ~uint64_t{0}), loss(1, 0, 1), loss(1, 2, 1), loss(2, 2, 2)}));
+  Checkpoint();
+  VerifyReport report = Verify();
+  EXPECT_EQ(report.verdict, TrailVerdict::kUnexplainedGap) << VerifyReportText(report);
+  agent_.Restart();
+  Append(agent_.BatchOf({agent_.GapEvent(), loss(1, 2, 2)}));
+  Checkpoint();
+  report = Verify();
+  EXPECT_EQ(report.verdict, TrailVerdict::kDeclaredLoss) << VerifyReportText(report);
+}
+
 // The batches after a hole are tied to no key: they can't excuse it themselves.
 TEST_F(VerifyTest, AHoleDeclaredInItsOwnEpochStaysAGap) {
   Append(agent_.Batch());

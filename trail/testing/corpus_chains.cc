@@ -55,6 +55,19 @@ void AddChains(Corpus* m) {
           l->push_back(a->BatchOf({a->GapEvent(), TestAgent::SpoolLossEvent(1, 2, static_cast<uint64_t>(to))}));
         });
   }
+  // By several statements, which need not come in order, nor in one epoch.
+  for (const bool whole : {false, true}) {
+    one(fmt::format("hole-of-three-declared-{}", whole ? "piece-by-piece" : "but-for-one"), whole ? "1" : "2",
+        whole ? "-" : "web-1:1:2", [whole](TestAgent* a, List l) {
+          for (int i = 0; i < 3; ++i) a->Batch();
+          l->push_back(a->Batch());
+          a->Restart();
+          l->push_back(a->BatchOf({a->GapEvent(), TestAgent::SpoolLossEvent(1, 4, 4)}));
+          a->Restart();
+          l->push_back(a->BatchOf({a->GapEvent(), TestAgent::SpoolLossEvent(1, whole ? 3 : 4, 4),
+                                   TestAgent::SpoolLossEvent(1, 2, 2)}));
+        });
+  }
   one("hole-declared-in-own-epoch", "2", "web-1:1:2", [](TestAgent* a, List l) {
     a->Batch();
     l->push_back(a->BatchOf({TestAgent::SpoolLossEvent(1, 2, 2)}));

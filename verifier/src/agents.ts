@@ -29,6 +29,20 @@ export interface Agent {
   restarted: Broken | undefined; // the time of that restart, until it is told of
 }
 
+// Only a later epoch may say so: its opening vouches for the batches after the hole.
+// Several statements may cover a hole together.
+function isDeclared(hole: Hole, losses: Agent['spoolLosses']): boolean {
+  const told = losses
+    .filter((loss) => loss.declaredIn > hole.epoch && loss.hole.epoch === hole.epoch)
+    .map((loss) => loss.hole)
+    .sort((a, b) => (a.from < b.from ? -1 : a.from > b.from ? 1 : 0));
+  let missing = hole.from;
+  for (const { from, to } of told) {
+    if (from <= missing && to >= missing) missing = to + 1n;
+  }
+  return missing > hole.to;
+}
+
 export interface AgentReport {
   tenant: string;
   name: string;
@@ -231,14 +245,7 @@ export class Agents {
     for (const { hole, where, counts, broken } of agent.holes) {
       const name = batchName(agent.name, hole.epoch, hole.from);
       const range = `batches ${name} to ${hole.to}`;
-      // Only a later epoch may say so: its opening vouches for the batches after the hole.
-      const declared = agent.spoolLosses.some(
-        (loss) =>
-          loss.declaredIn > hole.epoch &&
-          loss.hole.epoch === hole.epoch &&
-          loss.hole.from <= hole.from &&
-          loss.hole.to >= hole.to,
-      );
+      const declared = isDeclared(hole, agent.spoolLosses);
       const add = (kind: Kind, text: string) => this.findings.add(counts ? kind : Kind.note, 'hole', `${range} ${text}`, name, where);
       if (rootBroken) add(Kind.tamper, 'missing, and the root does not agree: removed');
       else if (declared) {
