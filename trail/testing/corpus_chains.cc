@@ -64,8 +64,8 @@ void AddChains(Corpus* m) {
           a->Restart();
           l->push_back(a->BatchOf({a->GapEvent(), TestAgent::SpoolLossEvent(1, 4, 4)}));
           a->Restart();
-          l->push_back(a->BatchOf({a->GapEvent(), TestAgent::SpoolLossEvent(1, whole ? 3 : 4, 4),
-                                   TestAgent::SpoolLossEvent(1, 2, 2)}));
+          l->push_back(a->BatchOf(
+              {a->GapEvent(), TestAgent::SpoolLossEvent(1, whole ? 3 : 4, 4), TestAgent::SpoolLossEvent(1, 2, 2)}));
         });
   }
   one("hole-declared-in-own-epoch", "2", "web-1:1:2", [](TestAgent* a, List l) {
