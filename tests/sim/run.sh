@@ -43,4 +43,4 @@ npm run --silent build
 "$make_trails" --verify "$work/kept" >"$work/kept/cpp.jsonl"
 node "$root/tests/verifiers/batch.mjs" "$work/kept" >"$work/kept/batch"
 node dist/src/cli.js --batch "$work/kept/batch" >"$work/kept/ts.jsonl"
-node "$root/tests/verifiers/compare.mjs" "$work/kept" | tail -3
+node "$root/tests/verifiers/compare.mjs" "$work/kept" covered declared_lost stopped | tail -3

@@ -59,7 +59,7 @@ rm -rf "$work/again"
 node "$root/tests/verifiers/batch.mjs" "$work/corpus" >"$work/batch"
 node dist/src/cli.js --batch "$work/batch" >"$work/ts.jsonl"
 mv "$work/corpus/cases.jsonl" "$work/"
-node "$root/tests/verifiers/compare.mjs" "$work"
+node "$root/tests/verifiers/compare.mjs" "$work" covered declared_lost retired silent stopped unexplained
 # It sees each field of coverage that is another.
 mv "$work/ts.jsonl" "$work/ts.whole"
 for field in tenant agent batches events holes covered intervals kind from to seconds intervals_dropped; do
